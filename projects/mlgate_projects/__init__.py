@@ -1,0 +1,1 @@
+"""MLproject files: parse them, fetch their source, make their environments, run their commands."""

@@ -1,0 +1,124 @@
+"""Environment kinds: where one step's command runs. One module per kind, chosen by `environment_for`.
+
+A kind makes a key from a spec without side effects (`key`), makes the environment ready or reuses it (`prepare`), and
+runs a command in it (`run`). Keys, locks, markers and leases are the same for all kinds and live in `cache`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from mlgate_projects.process import Cancel, OnOutput, Outcome, ProcessRequest
+from mlgate_projects.spec import EnvSpec
+
+Progress = Callable[[str], None]
+"""Told one line at a time what a build is doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvOptions:
+    """What the caller may ask of every kind.
+
+    Attributes:
+        cache_root: directory that holds all environments (`$MLGATE_HOME/envs` by default).
+        project_directory: what relative files in the spec are relative to.
+        strict_python: refuse another patch version than the one asked for.
+        locked: refuse to resolve anew when a lock exists and the specification has drifted from it.
+        offline: use only what is cached.
+        index_policy: index URLs and flags that change what gets installed; part of the key, never holds credentials.
+        extra: settings of one kind only (`docker_args`, `build_image`, `conda_tool`, …).
+    """
+
+    cache_root: Path
+    project_directory: Path
+    strict_python: bool = False
+    locked: bool = False
+    offline: bool = False
+    index_policy: tuple[str, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvKey:
+    """Identity of an environment: equal keys mean the same environment. `hit` tells whether it is ready already."""
+
+    kind: str
+    digest: str
+    hit: bool
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An environment that is ready to run commands.
+
+    Attributes:
+        location: directory of the environment, or the image id; empty for `system`.
+        python: the interpreter in it, None when it has none or it is not ours to know.
+        python_version: full version, empty when unknown.
+        packages: what is installed, sorted by name; empty when unknown.
+        lock_digest: sha256 of the lock, empty when there is none.
+        reused: it was there already.
+        warnings: lines that the user should see (a patch version that had to fall back, …).
+    """
+
+    kind: str
+    digest: str
+    location: str = ""
+    python: str | None = None
+    python_version: str = ""
+    packages: tuple[Package, ...] = ()
+    lock_digest: str = ""
+    reused: bool = False
+    warnings: tuple[str, ...] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+class Environment(Protocol):
+    """A kind of environment. Instances hold no state besides their settings and may be shared between threads."""
+
+    kind: ClassVar[str]
+
+    def key(self, spec: EnvSpec, options: EnvOptions) -> EnvKey:
+        """The identity and whether it is ready; reads files, changes nothing, needs no network."""
+        ...
+
+    def prepare(self, spec: EnvSpec, options: EnvOptions, progress: Progress) -> Prepared:
+        """Build or reuse. One build per key whoever asks; raises `EnvironmentUnavailable`, `EnvironmentBuildError`."""
+        ...
+
+    def run(
+        self,
+        prepared: Prepared,
+        command: str,
+        request: ProcessRequest,
+        on_output: OnOutput,
+        cancel: Cancel,
+        on_start: Callable[[Mapping[str, object]], None],
+    ) -> Outcome:
+        """Run a shell command in it.
+
+        `request.argv` is ignored: the kind makes it from `command` (`bash -c` with its own activation). `on_start` is
+        called with what identifies the process (`pid`, `session`, `start_ticks`, or `container_id`), for the ledger.
+        The environment is leased while the command runs, so that `gc` leaves it alone.
+        """
+        ...
+
+
+__all__ = [
+    "EnvKey",
+    "EnvOptions",
+    "Environment",
+    "Package",
+    "Prepared",
+    "Progress",
+]

@@ -1,0 +1,1 @@
+"""The tracking store: experiments, runs, metrics, artifacts, models and their registry."""
