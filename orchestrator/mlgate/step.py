@@ -22,7 +22,7 @@ def step_run_key(engine_run_id: str, project_digest: str, step_name: str, map_in
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Who runs the step: `local`, `prefect` or `airflow`, the id of its whole run, and other ids of its own, for tags."""
+    """Who runs the step: `local`, `prefect` or `airflow`, the id of its whole run, and other ids, for tags."""
 
     name: str
     run_id: str

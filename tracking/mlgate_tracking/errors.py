@@ -14,7 +14,7 @@ TrackingError
 ├── InternalError              500 INTERNAL_ERROR              a defect or an unexpected failure of the server
 ├── NotImplementedByStore      501 NOT_IMPLEMENTED             the artifact storage cannot do this
 └── TemporarilyUnavailable     503 TEMPORARILY_UNAVAILABLE     database or server away; worth a retry
-    └── ServerUnreachable      –                               the client got no answer at all
+    └── ServerUnreachable      none                               the client got no answer at all
 
 Each class carries the `error_code` and HTTP `status` that MLflow clients branch on, so the server turns any of
 them into one JSON shape and the client turns that shape back into the same class.
