@@ -41,6 +41,11 @@ class TrackingError(Exception):
         self.message = message
         self.details = details
 
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with: 2 when the caller asked for something impossible, else 1."""
+        return 2 if 400 <= self.status < 500 and self.status != 409 else 1
+
 
 class InvalidParameterValue(TrackingError):
     error_code = "INVALID_PARAMETER_VALUE"

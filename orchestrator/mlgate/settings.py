@@ -1,0 +1,69 @@
+"""Where things are: the one place that reads `MLGATE_*` (and MLflow's own) environment variables.
+
+| variable              | meaning                                                          | default                 |
+|-----------------------|------------------------------------------------------------------|-------------------------|
+| `MLGATE_HOME`         | environments, git mirrors, ledger and the embedded store         | `~/.mlgate`             |
+| `MLGATE_TRACKING_URI` | the store: `http(s)://`, `sqlite://`, `postgresql://`, `mysql://` | `mlgate.db` in the home |
+| `MLFLOW_TRACKING_URI` | the same, when `MLGATE_TRACKING_URI` is not set                  |                         |
+| `MLGATE_ARTIFACTS`    | artifacts of a database store: a path, `s3://`, `gs://`, ...     | beside the database     |
+| `MLGATE_ENVS`         | environments only (a disk that workers share)                    | `envs` in the home      |
+| `MLGATE_OFFLINE`      | `1`: use only what is cached                                     | off                     |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_TRUE = ("1", "true", "yes", "on")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Resolved settings; paths are absolute and need not exist yet."""
+
+    home: Path
+    tracking_uri: str
+    artifacts_destination: str | None
+    envs: Path
+    offline: bool
+
+    @property
+    def git(self) -> Path:
+        return self.home / "git"
+
+    @property
+    def ledger(self) -> Path:
+        return self.home / "ledger"
+
+    @property
+    def spool(self) -> Path:
+        return self.home / "spool"
+
+    @property
+    def kit(self) -> Path:
+        return self.home / "kit"
+
+    @property
+    def remote(self) -> bool:
+        """Whether the store is a server; otherwise it is a database that this process opens itself."""
+        return self.tracking_uri.startswith(("http://", "https://"))
+
+
+def load_settings(environ: Mapping[str, str] | None = None, *, tracking_uri: str | None = None) -> Settings:
+    """Read the environment; `tracking_uri` (a command-line option) wins over it."""
+    env = os.environ if environ is None else environ
+    home = Path(env.get("MLGATE_HOME") or Path.home() / ".mlgate").expanduser().absolute()
+    uri = tracking_uri or env.get("MLGATE_TRACKING_URI") or env.get("MLFLOW_TRACKING_URI")
+    return Settings(
+        home=home,
+        tracking_uri=uri or f"sqlite:///{home / 'mlgate.db'}",
+        artifacts_destination=env.get("MLGATE_ARTIFACTS") or None,
+        envs=Path(env.get("MLGATE_ENVS") or home / "envs").expanduser().absolute(),
+        offline=env.get("MLGATE_OFFLINE", "").lower() in _TRUE,
+    )
+
+
+__all__ = ["Settings", "load_settings"]

@@ -1,0 +1,17 @@
+"""What every test gets: a home of its own, and no settings of the person who runs the tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Point `MLGATE_HOME` into the test's directory and drop every variable that names somebody's store or run."""
+    for name in list(os.environ):
+        if name.startswith(("MLGATE_", "MLFLOW_")) and not name.startswith("MLGATE_TEST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MLGATE_HOME", str(tmp_path / "mlgate-home"))
