@@ -90,8 +90,7 @@ def mlgate(argv: Sequence[str] | None = None) -> None:
 
 def run_project(argv: Sequence[str] | None = None) -> None:
     """Entry point of `run-project`."""
-    from mlgate.cli.run import run
-
+    run = importlib.import_module("mlgate.cli.run").run
     sys.exit(call(lambda: run.main(argv, prog_name="run-project", standalone_mode=False)))
 
 
