@@ -105,6 +105,7 @@ class EntryPoint:
         environment: overrides the project's environment for this entry point.
         autolog: False switches auto-logging off in this entry point.
         script: True for a script that was named instead of a declared entry point (`-e train.py`).
+        line, command_line: where the entry point and its command stand in the file; 0 when they stand in none.
     """
 
     name: str
@@ -114,6 +115,7 @@ class EntryPoint:
     autolog: bool = True
     script: bool = False
     line: int = 0
+    command_line: int = 0
 
     def parameter(self, name: str) -> Parameter | None:
         return next((parameter for parameter in self.parameters if parameter.name == name), None)

@@ -1,1 +1,0 @@
-"""What the tracking package offers to tests, its own and those of plug-ins; needs pytest."""
