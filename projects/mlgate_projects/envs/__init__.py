@@ -6,12 +6,14 @@ runs a command in it (`run`). Keys, locks, markers and leases are the same for a
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, cast
 
-from mlgate_projects.process import Cancel, OnOutput, Outcome, ProcessRequest
+from mlgate_projects.errors import EnvironmentUnavailable
+from mlgate_projects.process import Cancel, OnOutput, OnStart, Outcome, ProcessRequest
 from mlgate_projects.spec import EnvSpec
 
 Progress = Callable[[str], None]
@@ -103,7 +105,7 @@ class Environment(Protocol):
         request: ProcessRequest,
         on_output: OnOutput,
         cancel: Cancel,
-        on_start: Callable[[Mapping[str, object]], None],
+        on_start: OnStart,
     ) -> Outcome:
         """Run a shell command in it.
 
@@ -114,6 +116,84 @@ class Environment(Protocol):
         ...
 
 
+_KINDS = {
+    "system": "mlgate_projects.envs.system:SystemEnvironment",
+    "external": "mlgate_projects.envs.external:ExternalEnvironment",
+    "virtualenv": "mlgate_projects.envs.virtualenv:VirtualenvEnvironment",
+}
+_ALIASES = {"local": "system", "uv": "virtualenv"}
+_ENTRY_POINTS = "mlgate.environments"
+
+
+def environment_for(kind: str) -> Environment:
+    """The environment of a kind (`local` is `system`, `uv` is `virtualenv`).
+
+    Other distributions add kinds with an entry point in the group `mlgate.environments`; on a clash ours wins.
+    """
+    name = _ALIASES.get(kind, kind)
+    if name in _KINDS:
+        module, _, attribute = _KINDS[name].partition(":")
+        return cast("Environment", getattr(importlib.import_module(module), attribute)())
+    from importlib.metadata import entry_points
+
+    others = {entry.name: entry for entry in entry_points(group=_ENTRY_POINTS)}
+    if name in others:
+        return cast("Environment", others[name].load()())
+    known = ", ".join(sorted({*_KINDS, *_ALIASES, *others}))
+    raise EnvironmentUnavailable(f"no environment kind {kind!r}; known are {known}")
+
+
+def inherited_variables(kind: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """What a step's process takes over from the variables of whoever starts it.
+
+    `system` takes all but the engine's own credentials; `docker` takes nothing; the others also lose whatever would
+    reach into their Python (`PYTHONHOME`, `PYTHONPATH`, `VIRTUAL_ENV`, `PIP_*`, `UV_*`, `CONDA_*`, ...).
+    """
+    name = _ALIASES.get(kind, kind)
+    if name == "docker":
+        return {}
+    dropped: tuple[str, ...] = _ENGINE_VARIABLES
+    if name != "system":
+        dropped += _PYTHON_VARIABLES
+    return {key: value for key, value in environ.items() if not key.startswith(dropped)}
+
+
+# Prefixes. What an engine trusts its own process with is not the step's to see.
+_ENGINE_VARIABLES = (
+    "AIRFLOW__",
+    "AIRFLOW_CONN_",
+    "AIRFLOW_VAR_",
+    "_AIRFLOW_",
+    "__AIRFLOW_",
+    "PREFECT_API_KEY",
+    "PREFECT_API_AUTH_STRING",
+    "PREFECT_API_DATABASE_",
+    "PREFECT_SERVER_",
+    "MLGATE_SERVER_TOKEN",
+)
+_PYTHON_VARIABLES = (
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONEXECUTABLE",
+    "PYTHONSTARTUP",
+    "PYTHONUSERBASE",
+    "PYTHONPLATLIBDIR",
+    "__PYVENV_LAUNCHER__",
+    "VIRTUAL_ENV",
+    "PIP_",
+    "PIPENV_",
+    "POETRY_",
+    "UV_",
+    "CONDA_",
+    "_CONDA_",
+    "_CE_",
+    "MAMBA_",
+    "PYENV_VERSION",
+    "PYENV_DIR",
+    "PYENV_VIRTUAL_ENV",
+)
+
+
 __all__ = [
     "EnvKey",
     "EnvOptions",
@@ -121,4 +201,6 @@ __all__ = [
     "Package",
     "Prepared",
     "Progress",
+    "environment_for",
+    "inherited_variables",
 ]
