@@ -13,6 +13,7 @@ TrackingError
 ├── InvalidState               500 INVALID_STATE               entity is in the wrong life-cycle stage
 ├── InternalError              500 INTERNAL_ERROR              a defect or an unexpected failure of the server
 ├── NotImplementedByStore      501 NOT_IMPLEMENTED             the artifact storage cannot do this
+│   └── MissingExtra           501 NOT_IMPLEMENTED             a library that comes with an extra is not installed
 └── TemporarilyUnavailable     503 TEMPORARILY_UNAVAILABLE     database or server away; worth a retry
     └── ServerUnreachable      none                               the client got no answer at all
 
@@ -106,6 +107,10 @@ class NotImplementedByStore(TrackingError):
     status = 501
 
 
+class MissingExtra(NotImplementedByStore):
+    """Names the extra to install, as in `install mlgate[s3]`."""
+
+
 class TemporarilyUnavailable(TrackingError):
     error_code = "TEMPORARILY_UNAVAILABLE"
     status = 503
@@ -137,6 +142,7 @@ __all__ = [
     "InternalError",
     "InvalidParameterValue",
     "InvalidState",
+    "MissingExtra",
     "NotImplementedByStore",
     "PermissionDenied",
     "ResourceAlreadyExists",

@@ -1,0 +1,1 @@
+"""What the tracking package offers to tests, its own and those of plug-ins; needs pytest."""
