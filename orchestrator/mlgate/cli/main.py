@@ -13,12 +13,7 @@ import click
 from mlgate import __version__
 
 # Command → (module:attribute, one line for --help). One line per group; nothing here is imported to print the help.
-_COMMANDS: dict[str, tuple[str, str]] = {
-    "completion": ("mlgate.cli.completion:completion", "Print the completion script of a shell."),
-    "project": ("mlgate.cli.project:project", "Look at a project: entry points, parameters, environment."),
-    "reap": ("mlgate.cli.reap:reap", "End what killed runners left behind and close its runs."),
-    "run": ("mlgate.cli.run:run", "Run a project from a path or a git URL (the same command as run-project)."),
-}
+_COMMANDS: dict[str, tuple[str, str]] = {}
 
 
 class LazyGroup(click.Group):
@@ -95,8 +90,7 @@ def mlgate(argv: Sequence[str] | None = None) -> None:
 
 def run_project(argv: Sequence[str] | None = None) -> None:
     """Entry point of `run-project`."""
-    from mlgate.cli.run import run
-
+    run = importlib.import_module("mlgate.cli.run").run
     sys.exit(call(lambda: run.main(argv, prog_name="run-project", standalone_mode=False)))
 
 
