@@ -1,0 +1,158 @@
+"""The door to the database: transactions, group commit, and what a SQLite file survives."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from mlgate_tracking.errors import BadRequest, Conflict, InvalidParameterValue
+from mlgate_tracking.store import tables
+from mlgate_tracking.store.database import Database, open_database
+from mlgate_tracking.store.schema import VERSION_TABLE
+from mlgate_tracking.store.transaction import Transaction
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    opened = open_database(f"sqlite:///{tmp_path}/store.db")
+    yield opened
+    opened.close()
+
+
+def names(database: Database) -> list[str]:
+    return [row[0] for row in database.read(lambda tx: tx.rows("SELECT name FROM attribute_keys ORDER BY name"))]
+
+
+def add(name: str):
+    return lambda tx: tx.insert_keyed("attribute_keys", {"name": name}, "key_id")
+
+
+def test_text_and_expressions_see_one_transaction(database: Database) -> None:
+    def work(tx: Transaction) -> list[str]:
+        tx.insert("attribute_keys", {"name": "text"})
+        tx.core.execute(tables.attribute_keys.insert().values(name="expression"))
+        return [row[0] for row in tx.rows("SELECT name FROM attribute_keys ORDER BY name")]
+
+    assert database.write(work) == ["expression", "text"]
+    found = database.read(lambda tx: tx.core.execute(sa.select(tables.attribute_keys.c.name)).scalars().all())
+    assert sorted(found) == names(database) == ["expression", "text"]
+
+
+def test_a_failing_work_leaves_nothing(database: Database) -> None:
+    def work(tx: Transaction) -> None:
+        tx.core.execute(tables.attribute_keys.insert().values(name="lost"))
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        database.write(work)
+    assert names(database) == []
+
+
+def test_a_repeated_unique_value_is_a_conflict(database: Database) -> None:
+    database.write(add("a"))
+    with pytest.raises(Conflict, match="must be unique"):
+        database.write(add("a"))
+
+
+def test_waiting_writers_share_a_commit_and_a_bad_one_fails_alone(database: Database) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    outcomes: dict[str, object] = {}
+    transactions: set[int] = set()
+
+    def leader(tx: Transaction) -> None:
+        entered.set()
+        assert go_on.wait(10)
+
+    def follower(name: str) -> None:
+        def work(tx: Transaction) -> int:
+            key = tx.insert_keyed("attribute_keys", {"name": name.rstrip("!")}, "key_id")
+            transactions.add(tx.row("SELECT total_changes()")[0] >= 0 and id(tx.core))
+            if name.endswith("!"):
+                raise ValueError(name)
+            return key
+
+        try:
+            outcomes[name] = database.write(work)
+        except ValueError as error:
+            outcomes[name] = error
+
+    first = threading.Thread(target=database.write, args=(leader,))
+    first.start()
+    assert entered.wait(10)
+    threads = [threading.Thread(target=follower, args=(name,)) for name in ("a", "bad!", "c", "d")]
+    for thread in threads:
+        thread.start()
+    while len(database._waiting) < len(threads):  # type: ignore[attr-defined]
+        pass
+    go_on.set()
+    for thread in [first, *threads]:
+        thread.join(10)
+    assert isinstance(outcomes["bad!"], ValueError)
+    assert names(database) == ["a", "c", "d"]
+    assert all(isinstance(outcomes[name], int) for name in ("a", "c", "d"))
+
+
+def test_many_writers_lose_nothing(database: Database) -> None:
+    def writer(number: int) -> None:
+        for index in range(50):
+            database.write(add(f"{number}-{index}"))
+
+    threads = [threading.Thread(target=writer, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(names(database)) == 400
+
+
+def test_two_openers_create_one_schema(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/new.db"
+    opened: list[Database] = []
+    threads = [threading.Thread(target=lambda: opened.append(open_database(uri))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(opened) == 4
+    for database in opened:
+        database.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.db"]
+
+
+@pytest.mark.parametrize(
+    ("found", "message"), [("9999", "newer than .* upgrade mlgate"), ("0000", "older than .* run `mlgate db upgrade`")]
+)
+def test_another_schema_is_refused(tmp_path: Path, found: str, message: str) -> None:
+    uri = f"sqlite:///{tmp_path}/store.db"
+    database = open_database(uri)
+    database.write(lambda tx: tx.change(f"UPDATE {VERSION_TABLE} SET version_num = :found", {"found": found}))
+    database.close()
+    with pytest.raises(BadRequest, match=message):
+        open_database(uri)
+
+
+def test_mlflows_own_database_is_refused(tmp_path: Path) -> None:
+    import sqlite3
+
+    raw = sqlite3.connect(tmp_path / "mlflow.db")
+    raw.executescript("CREATE TABLE alembic_version (version_num TEXT); CREATE TABLE experiments (name TEXT);")
+    raw.close()
+    with pytest.raises(BadRequest, match=r"belongs to MLflow.*mlgate import mlflow"):
+        open_database(f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("oracle://host/name", "unknown scheme 'oracle'; use sqlite:///file.db"),
+        ("sqlite://", "name a database file"),
+        ("sqlite:///:memory:", "name a database file"),
+        ("sqlite:///x.db?synchronous=maybe", "synchronous='maybe' is unknown; use normal or full"),
+    ],
+)
+def test_a_bad_uri_says_what_would_work(uri: str, message: str) -> None:
+    with pytest.raises(InvalidParameterValue, match=message):
+        open_database(uri)

@@ -1,0 +1,176 @@
+"""What differs between the databases: placeholders, upserts, row locks, and how their drivers report trouble.
+
+Statements are SQL text with `:name` placeholders, written once for all databases; only dynamic ones (searches) are
+SQLAlchemy expressions. Text costs a tenth of an expression per call and keeps SQLAlchemy out of a step's start-up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum
+from functools import cache
+from typing import Any
+
+_PLACEHOLDER = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
+
+_SQLITE_CONSTRAINT_UNIQUE = 2067
+_SQLITE_CONSTRAINT_PRIMARYKEY = 1555
+_POSTGRESQL_AWAY = ("08", "57P", "53300")
+_MYSQL_AWAY = (0, 1040, 1053, 1927, 2002, 2003, 2006, 2013, 2014, 2055)
+
+
+class Trouble(Enum):
+    """What an exception of a driver means for the transaction that raised it."""
+
+    RETRY = "lost a race: run the transaction again"
+    TAKEN = "a unique value is taken, and no race explains it"
+    AWAY = "the database is not there: reconnect and run the transaction again"
+    BUSY = "locked by somebody else for longer than we wait"
+    FULL = "no room to write"
+    OTHER = "a defect, or a request that the database refuses"
+
+
+class Dialect:
+    """SQLite's, which is also the base of the others: they override what differs."""
+
+    name = "sqlite"
+    for_update = ""
+    for_share = ""
+
+    def text(self, sql: str) -> str:
+        return sql
+
+    def insert(self, table: str, columns: Sequence[str]) -> str:
+        return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(f':{column}' for column in columns)})"
+
+    def insert_returning(self, table: str, columns: Sequence[str], key: str) -> str:
+        """An insert whose generated key `Transaction.insert` can read afterwards."""
+        return self.insert(table, columns)
+
+    def insert_missing(self, table: str, columns: Sequence[str], conflict: Sequence[str]) -> str:
+        """Rows whose key is there already are left as they are."""
+        return f"{self.insert(table, columns)} ON CONFLICT ({', '.join(conflict)}) DO NOTHING"
+
+    def upsert(self, table: str, columns: Sequence[str], conflict: Sequence[str]) -> str:
+        """Every column outside the key is overwritten."""
+        changes = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in conflict)
+        return f"{self.insert(table, columns)} ON CONFLICT ({', '.join(conflict)}) DO UPDATE SET {changes}"
+
+    def upsert_greater(self, table: str, columns: Sequence[str], conflict: Sequence[str], rank: Sequence[str]) -> str:
+        """Overwrite only with a row whose `rank` columns compare greater."""
+        new = ", ".join(f"excluded.{column}" for column in rank)
+        old = ", ".join(f"{table}.{column}" for column in rank)
+        return f"{self.upsert(table, columns, conflict)} WHERE ({new}) > ({old})"
+
+    def trouble(self, error: BaseException) -> Trouble:
+        import sqlite3
+
+        if not isinstance(error, sqlite3.Error):
+            return Trouble.OTHER
+        code = getattr(error, "sqlite_errorcode", 0) or 0
+        if code in (_SQLITE_CONSTRAINT_UNIQUE, _SQLITE_CONSTRAINT_PRIMARYKEY):
+            return Trouble.TAKEN  # writers take turns
+        primary = code & 0xFF
+        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Trouble.BUSY
+        if primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            return Trouble.FULL
+        return Trouble.OTHER
+
+
+class PostgreSQL(Dialect):
+    name = "postgresql"
+    for_update = " FOR UPDATE"
+    for_share = " FOR SHARE"
+
+    def text(self, sql: str) -> str:
+        return _percent_placeholders(sql)
+
+    def insert_returning(self, table: str, columns: Sequence[str], key: str) -> str:
+        return f"{self.insert(table, columns)} RETURNING {key}"
+
+    def trouble(self, error: BaseException) -> Trouble:
+        import psycopg
+
+        if not isinstance(error, psycopg.Error):
+            return Trouble.OTHER
+        state = error.sqlstate or ""
+        if state in ("40001", "40P01", "23505"):
+            return Trouble.RETRY
+        if state.startswith(_POSTGRESQL_AWAY) or (not state and isinstance(error, psycopg.OperationalError)):
+            return Trouble.AWAY
+        if state.startswith("53"):
+            return Trouble.FULL
+        return Trouble.BUSY if state == "55P03" else Trouble.OTHER
+
+
+class MySQL(Dialect):
+    """MySQL 8 and MariaDB 10.6 or newer."""
+
+    name = "mysql"
+    for_update = " FOR UPDATE"
+    for_share = " LOCK IN SHARE MODE"
+
+    def text(self, sql: str) -> str:
+        return _percent_placeholders(sql)
+
+    def insert_missing(self, table: str, columns: Sequence[str], conflict: Sequence[str]) -> str:
+        # Not INSERT IGNORE: that also swallows values that are too long.
+        return f"{self.insert(table, columns)} ON DUPLICATE KEY UPDATE {conflict[0]} = {table}.{conflict[0]}"
+
+    def upsert(self, table: str, columns: Sequence[str], conflict: Sequence[str]) -> str:
+        changes = ", ".join(f"{column} = VALUES({column})" for column in columns if column not in conflict)
+        return f"{self.insert(table, columns)} ON DUPLICATE KEY UPDATE {changes}"
+
+    def upsert_greater(self, table: str, columns: Sequence[str], conflict: Sequence[str], rank: Sequence[str]) -> str:
+        # Assignments are carried out from left to right and later ones see what earlier ones wrote. Ranking columns
+        # therefore come last, the most significant one at the very end: once a less significant one is overwritten,
+        # the comparison still holds exactly when a more significant one has to be.
+        new = ", ".join(f"VALUES({column})" for column in rank)
+        old = ", ".join(f"{table}.{column}" for column in rank)
+        others = [column for column in columns if column not in conflict and column not in rank]
+        changes = ", ".join(
+            f"{column} = IF(({new}) > ({old}), VALUES({column}), {table}.{column})"
+            for column in [*others, *reversed(rank)]
+        )
+        return f"{self.insert(table, columns)} ON DUPLICATE KEY UPDATE {changes}"
+
+    def trouble(self, error: BaseException) -> Trouble:
+        import pymysql
+
+        if not isinstance(error, pymysql.MySQLError):
+            return Trouble.OTHER
+        code = error.args[0] if error.args else 0
+        if code in (1213, 1062):
+            return Trouble.RETRY
+        if code == 1205:
+            return Trouble.BUSY
+        if code in (1021, 1114, 28, 3):
+            return Trouble.FULL
+        return Trouble.AWAY if code in _MYSQL_AWAY else Trouble.OTHER
+
+
+@cache
+def _percent_placeholders(sql: str) -> str:
+    return _PLACEHOLDER.sub(r"%(\1)s", sql.replace("%", "%%"))
+
+
+def dialect_named(name: str) -> Dialect:
+    classes: dict[str, type[Dialect]] = {"sqlite": Dialect, "postgresql": PostgreSQL, "mysql": MySQL, "mariadb": MySQL}
+    return classes[name]()
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """The driver's own exception: SQLAlchemy wraps it when the statement was an expression."""
+    original = getattr(error, "orig", None)
+    return original if isinstance(original, BaseException) else error
+
+
+def in_list(values: Sequence[Any], prefix: str = "value") -> tuple[str, dict[str, Any]]:
+    """`(:value0, :value1)` and its parameters, for `IN`."""
+    names = [f"{prefix}{index}" for index in range(len(values))]
+    return "(" + ", ".join(f":{name}" for name in names) + ")", dict(zip(names, values, strict=True))
+
+
+__all__ = ["Dialect", "MySQL", "PostgreSQL", "Trouble", "dialect_named", "driver_error", "in_list"]

@@ -1,0 +1,89 @@
+"""PostgreSQL and MySQL/MariaDB: a pool of connections, a transaction each; the server groups commits by itself."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from mlgate_tracking.errors import BadRequest, InvalidParameterValue
+from mlgate_tracking.store.database import Database, Work
+from mlgate_tracking.store.dialects import dialect_named
+from mlgate_tracking.store.transaction import Transaction
+
+T = TypeVar("T")
+
+POOL_SIZE = 16
+POOL_OVERFLOW = 32
+CONNECT_TIMEOUT = 10
+"""Seconds for one attempt to connect."""
+
+_DRIVERS = {
+    "postgresql": ("postgresql+psycopg", "psycopg", "postgres"),
+    "postgres": ("postgresql+psycopg", "psycopg", "postgres"),
+    "mysql": ("mysql+pymysql", "pymysql", "mysql"),
+    "mariadb": ("mysql+pymysql", "pymysql", "mysql"),
+}
+
+
+class PooledDatabase(Database):
+    def __init__(self, uri: str) -> None:
+        try:
+            url = make_url(uri)
+        except ArgumentError as error:
+            raise InvalidParameterValue(f"store URI {uri!r}: {error}") from error
+        driver, module, extra = _DRIVERS[url.drivername.partition("+")[0]]
+        url = url.set(drivername=driver)
+        if not url.database:
+            raise InvalidParameterValue(f"store URI {url}: name the database, as in {driver}://host/mlgate")
+        self.dialect = dialect_named(driver.partition("+")[0])
+        try:
+            self.engine = sa.create_engine(url, **_engine_options(self.dialect.name))
+        except (ImportError, NoSuchModuleError) as error:
+            raise BadRequest(f"store URI {url} needs the driver {module}: install mlgate[{extra}]") from error
+
+    def _read(self, work: Work[T]) -> T:
+        with self.engine.connect() as connection:
+            transaction = self._transaction(connection)
+            result = work(transaction)
+        transaction.committed()
+        return result
+
+    def _write(self, work: Work[T]) -> T:
+        with self.engine.begin() as connection:
+            transaction = self._transaction(connection)
+            result = work(transaction)
+        transaction.committed()
+        return result
+
+    def _transaction(self, connection: sa.Connection) -> Transaction:
+        if not connection.in_transaction():
+            connection.begin()
+        return Transaction(connection.connection.dbapi_connection, self.dialect, lambda: connection)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _engine_options(dialect: str) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT}
+    if dialect == "mysql":
+        # Experiment 0 is a real row, not a request for the next number; values that do not fit are errors.
+        arguments["init_command"] = (
+            "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'"
+        )
+        arguments["charset"] = "utf8mb4"
+    return {
+        "pool_size": POOL_SIZE,
+        "max_overflow": POOL_OVERFLOW,
+        "pool_pre_ping": True,
+        "pool_recycle": 1800,
+        # Each statement sees what has been committed: after a wait for a row lock that is the newest state.
+        "isolation_level": "READ COMMITTED",
+        "connect_args": arguments,
+    }
+
+
+__all__ = ["PooledDatabase"]

@@ -1,0 +1,288 @@
+"""SQLite: one writer at a time, whose commit carries everybody who waited for it; any number of readers beside it.
+
+Group commit: the first caller leads. While it writes, later callers line up; the next leader takes the whole line into
+one transaction, a savepoint each, and one commit makes all of it durable. A lone writer leads at once and needs no
+savepoint, so it waits for nobody.
+
+Durability: the database is in WAL mode with `synchronous=NORMAL`. A commit has reached the operating system before the
+caller is answered, so it survives the death of any process, `kill -9` included. A power cut or a crash of the operating
+system may lose the commits of the last moments, never an older one and never the file's integrity. With
+`?synchronous=full` in the URI each commit also waits for the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from mlgate_tracking.errors import InvalidParameterValue
+from mlgate_tracking.store.database import Database, Work
+from mlgate_tracking.store.dialects import Dialect, Trouble, driver_error
+from mlgate_tracking.store.transaction import Transaction
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+T = TypeVar("T")
+
+LARGEST_GROUP = 256
+LOCK_TIMEOUT = 60.0
+"""Seconds to wait for another process that is writing."""
+_PAGE_CACHE_KIB = 64 * 1024
+
+
+def database_path(uri: str) -> Path:
+    """The file of a `sqlite:` URI: three slashes for a relative path, four for an absolute one."""
+    rest = urlsplit(uri)
+    path = unquote(rest.path)
+    if rest.netloc or not path.startswith("/") or path in ("/", "/:memory:"):
+        raise InvalidParameterValue(
+            f"store URI {uri!r}: name a database file, as in sqlite:///relative.db or sqlite:////absolute.db"
+        )
+    return Path(path[1:])
+
+
+class _Connection:
+    """A raw connection, and on demand SQLAlchemy's wrapping of the same one."""
+
+    def __init__(self, database: SQLiteDatabase) -> None:
+        self._database = database
+        self._core: sa.Connection | None = None
+        self.raw = database.connect()
+
+    def core(self) -> sa.Connection:
+        if self._core is None:
+            self._core = self._database.wrap(self.raw)
+        return self._core
+
+    def transaction(self) -> Transaction:
+        return Transaction(self.raw, self._database.dialect, self.core)
+
+    def close(self) -> None:
+        if self._core is not None:
+            self._core.close()
+        self.raw.close()
+
+
+class _Request:
+    """One caller's work on its way through a group."""
+
+    def __init__(self, work: Work[Any]) -> None:
+        self.work = work
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.transaction: Transaction | None = None
+        self.done = False
+        self._wakened = threading.Lock()
+        self._wakened.acquire()
+
+    def wait(self) -> None:
+        """Until somebody did our work, or it is our turn to lead."""
+        self._wakened.acquire()
+
+    def wake(self) -> None:
+        self._wakened.release()
+
+
+class SQLiteDatabase(Database):
+    dialect = Dialect()
+
+    def __init__(self, uri: str) -> None:
+        self.path = database_path(uri)
+        options = parse_qs(urlsplit(uri).query)
+        self._synchronous = options.get("synchronous", ["normal"])[-1].upper()
+        if self._synchronous not in ("NORMAL", "FULL"):
+            raise InvalidParameterValue(
+                f"store URI {uri!r}: synchronous={self._synchronous.lower()!r} is unknown; use normal or full"
+            )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._closed = False
+        self._engine: sa.Engine | None = None
+        self._readers: deque[_Connection] = deque()
+        self._writer: _Connection | None = None
+        self._mutex = threading.Lock()
+        self._waiting: deque[_Request] = deque()
+        self._led = False
+
+    # --- connections --------------------------------------------------------------------------------------------
+
+    def connect(self) -> sqlite3.Connection:
+        raw = sqlite3.connect(
+            self.path, timeout=LOCK_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=512
+        )
+        try:
+            if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                raw.execute("PRAGMA journal_mode = WAL")
+            raw.execute(f"PRAGMA synchronous = {self._synchronous}")
+            raw.execute("PRAGMA foreign_keys = ON")
+            raw.execute(f"PRAGMA cache_size = -{_PAGE_CACHE_KIB}")
+            raw.execute("PRAGMA temp_store = MEMORY")
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def wrap(self, raw: sqlite3.Connection) -> sa.Connection:
+        """SQLAlchemy over a connection of ours, which stays in charge of its transactions."""
+        from sqlalchemy import create_engine
+        from sqlalchemy.pool import NullPool
+
+        with self._mutex:
+            if self._engine is None:
+                # The first connection of an engine is probed and rolled back; it gets one that nobody uses.
+                handed: list[sqlite3.Connection] = [sqlite3.connect(":memory:", isolation_level=None)]
+                self._engine = create_engine("sqlite://", creator=handed.pop, poolclass=NullPool)
+                self._hand = handed.append
+                self._engine.connect().close()
+            self._hand(raw)
+            return self._engine.connect()
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def _read(self, work: Work[T]) -> T:
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            self._refuse_when_closed()
+            connection = _Connection(self)
+        try:
+            connection.raw.execute("BEGIN")
+            try:
+                transaction = connection.transaction()
+                result = work(transaction)
+                transaction.committed()
+                return result
+            finally:
+                if connection.raw.in_transaction:
+                    connection.raw.execute("ROLLBACK")
+        finally:
+            if self._closed:
+                connection.close()
+            else:
+                self._readers.append(connection)
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def _write(self, work: Work[T]) -> T:
+        request = _Request(work)
+        with self._mutex:
+            self._refuse_when_closed()
+            self._waiting.append(request)
+            leads, self._led = not self._led, True
+        if not leads:
+            request.wait()
+        if not request.done:
+            self._lead(request)
+        if request.error is not None:
+            try:
+                raise request.error
+            finally:
+                request.error = None  # no reference cycle through the traceback
+        result: T = request.result
+        return result
+
+    def _lead(self, own: _Request) -> None:
+        """Commit everybody who waits, then hand the lead on."""
+        with self._mutex:
+            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
+        try:
+            self._commit(group)
+        finally:
+            for request in group:
+                request.done = True
+            with self._mutex:
+                successor = self._waiting[0] if self._waiting else None
+                self._led = successor is not None
+                if self._closed and successor is None:
+                    self._close_writer()
+            if successor is not None:
+                successor.wake()
+            for request in group:
+                if request is not own:
+                    request.wake()
+
+    def _commit(self, group: list[_Request]) -> None:
+        try:
+            if self._writer is None:
+                self._writer = _Connection(self)
+            writer = self._writer
+            if len(group) > 1 and self._commit_together(writer, group):
+                return
+        except BaseException as error:
+            for request in group:
+                request.error = error
+            if not isinstance(error, Exception):
+                raise
+            return
+        for request in group:
+            self._commit_alone(writer, request)
+
+    def _commit_alone(self, writer: _Connection, request: _Request) -> None:
+        raw = writer.raw
+        request.error = None
+        transaction = writer.transaction()
+        try:
+            raw.execute("BEGIN IMMEDIATE")
+            request.result = request.work(transaction)
+            raw.execute("COMMIT")
+            transaction.committed()
+        except BaseException as error:
+            request.error = error
+            if raw.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    raw.execute("ROLLBACK")
+
+    def _commit_together(self, writer: _Connection, group: list[_Request]) -> bool:
+        """One transaction, a savepoint each. False: the whole was rolled back and everybody has to go alone."""
+        raw = writer.raw
+        raw.execute("BEGIN IMMEDIATE")
+        try:
+            for request in group:
+                raw.execute("SAVEPOINT request")
+                request.transaction = writer.transaction()
+                try:
+                    request.result = request.work(request.transaction)
+                except BaseException as error:
+                    request.error = error
+                    if self.dialect.trouble(driver_error(error)) is Trouble.FULL or not raw.in_transaction:
+                        raise
+                    raw.execute("ROLLBACK TO request")
+                raw.execute("RELEASE request")
+            raw.execute("COMMIT")
+        except BaseException:
+            if raw.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    raw.execute("ROLLBACK")
+            return False
+        for request in group:
+            if request.error is None and request.transaction is not None:
+                request.transaction.committed()
+        return True
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"the store {self.path} is closed")
+
+    def close(self) -> None:
+        while self._readers:
+            self._readers.pop().close()
+        with self._mutex:
+            self._closed = True
+            if not self._led:  # else whoever leads closes it when the line has gone
+                self._close_writer()
+
+    def _close_writer(self) -> None:
+        # The last connection to close brings the WAL home; only one that may write can.
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+__all__ = ["LARGEST_GROUP", "LOCK_TIMEOUT", "SQLiteDatabase", "database_path"]

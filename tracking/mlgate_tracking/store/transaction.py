@@ -1,0 +1,139 @@
+"""One transaction on one connection: what every statement of the store goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from mlgate_tracking.store.dialects import Dialect
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+Row = tuple[Any, ...]
+
+
+class Transaction:
+    """Runs SQL text (placeholders `:name`) with the driver itself; `core` takes SQLAlchemy expressions instead.
+
+    Not thread-safe; it lives as long as the work it was handed to. Values go in as parameters, never into the text;
+    integers of our own making may stand in it.
+    """
+
+    __slots__ = ("_after_commit", "_core", "_raw", "dialect")
+
+    def __init__(self, raw: Any, dialect: Dialect, core: Callable[[], sa.Connection]) -> None:
+        self._raw = raw
+        self.dialect = dialect
+        self._core = core
+        self._after_commit: list[Callable[[], None]] = []
+
+    @property
+    def core(self) -> sa.Connection:
+        """The same connection, in the same transaction, for SQLAlchemy expressions. Do not commit it."""
+        return self._core()
+
+    def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
+        cursor = self._raw.cursor()
+        cursor.execute(self.dialect.text(sql), params or {})
+        found: list[Row] = list(cursor.fetchall())
+        cursor.close()
+        return found
+
+    def row(self, sql: str, params: Mapping[str, Any] | None = None) -> Row | None:
+        cursor = self._raw.cursor()
+        cursor.execute(self.dialect.text(sql), params or {})
+        found: Row | None = cursor.fetchone()
+        cursor.close()
+        return found
+
+    def change(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
+        """How many rows the statement matched."""
+        cursor = self._raw.cursor()
+        cursor.execute(self.dialect.text(sql), params or {})
+        count: int = cursor.rowcount
+        cursor.close()
+        return count
+
+    def change_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if not rows:
+            return
+        cursor = self._raw.cursor()
+        cursor.executemany(self.dialect.text(sql), rows)
+        cursor.close()
+
+    # --- inserts, which the databases spell differently -------------------------------------------------------------
+
+    def insert(self, table: str, values: Mapping[str, Any]) -> None:
+        self.change(_insert(self.dialect, table, tuple(values)), values)
+
+    def insert_keyed(self, table: str, values: Mapping[str, Any], key: str) -> int:
+        """Insert a row and return the surrogate key that the database gave it."""
+        cursor = self._raw.cursor()
+        cursor.execute(self.dialect.text(_insert_returning(self.dialect, table, tuple(values), key)), values)
+        made: int = cursor.fetchone()[0] if cursor.description else cursor.lastrowid
+        cursor.close()
+        return made
+
+    def insert_many(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        if rows:
+            self.change_many(_insert(self.dialect, table, tuple(rows[0])), rows)
+
+    def insert_missing(self, table: str, rows: Sequence[Mapping[str, Any]], conflict: Sequence[str]) -> None:
+        """Insert the rows whose key columns (`conflict`) are new; leave the others as they are."""
+        if rows:
+            self.change_many(_insert_missing(self.dialect, table, tuple(rows[0]), tuple(conflict)), rows)
+
+    def upsert(self, table: str, rows: Sequence[Mapping[str, Any]], conflict: Sequence[str]) -> None:
+        """Insert rows, or overwrite those with the same key columns."""
+        if rows:
+            self.change_many(_upsert(self.dialect, table, tuple(rows[0]), tuple(conflict)), rows)
+
+    def upsert_greater(
+        self, table: str, rows: Sequence[Mapping[str, Any]], conflict: Sequence[str], rank: Sequence[str]
+    ) -> None:
+        """Insert rows, or overwrite those with the same key columns whose `rank` columns compare smaller."""
+        if rows:
+            sql = _upsert_greater(self.dialect, table, tuple(rows[0]), tuple(conflict), tuple(rank))
+            self.change_many(sql, rows)
+
+    # --- after the commit -------------------------------------------------------------------------------------------
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call back once the data is durable, or the reading done; never, when this work is rolled back."""
+        self._after_commit.append(callback)
+
+    def committed(self) -> None:
+        for callback in self._after_commit:
+            callback()
+
+
+@cache
+def _insert(dialect: Dialect, table: str, columns: tuple[str, ...]) -> str:
+    return dialect.insert(table, columns)
+
+
+@cache
+def _insert_returning(dialect: Dialect, table: str, columns: tuple[str, ...], key: str) -> str:
+    return dialect.insert_returning(table, columns, key)
+
+
+@cache
+def _insert_missing(dialect: Dialect, table: str, columns: tuple[str, ...], conflict: tuple[str, ...]) -> str:
+    return dialect.insert_missing(table, columns, conflict)
+
+
+@cache
+def _upsert(dialect: Dialect, table: str, columns: tuple[str, ...], conflict: tuple[str, ...]) -> str:
+    return dialect.upsert(table, columns, conflict)
+
+
+@cache
+def _upsert_greater(
+    dialect: Dialect, table: str, columns: tuple[str, ...], conflict: tuple[str, ...], rank: tuple[str, ...]
+) -> str:
+    return dialect.upsert_greater(table, columns, conflict, rank)
+
+
+__all__ = ["Row", "Transaction"]
