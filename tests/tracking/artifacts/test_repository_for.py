@@ -50,7 +50,7 @@ def test_a_proxied_uri_needs_a_destination_or_a_client() -> None:
 
 
 def test_a_destination_must_be_a_storage() -> None:
-    with pytest.raises(InvalidParameterValue, match="must name a storage"):
+    with pytest.raises(InvalidParameterValue, match="is no storage"):
         repository_for("mlflow-artifacts:/1", destination="mlflow-artifacts:/")
 
 

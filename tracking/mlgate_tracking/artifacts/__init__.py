@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol, runtime_checkable
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
+from urllib.parse import quote, unquote, urlsplit
 
-from mlgate_tracking.artifacts.paths import join_path, safe_path
+from mlgate_tracking.artifacts.paths import safe_path
 from mlgate_tracking.entities import FileInfo, Page
 from mlgate_tracking.errors import InvalidParameterValue
+
+if TYPE_CHECKING:
+    from mlgate_tracking.artifacts.proxy import ProxyClient
 
 
 class ArtifactWriter(Protocol):
@@ -56,11 +60,19 @@ class ArtifactRepository(Protocol):
         """Write a file from chunks; returns its size in bytes. Parents are created, an existing file is replaced."""
         ...
 
+    def upload_file(self, path: str, file: str | os.PathLike[str]) -> int:
+        """Write a local file; returns its size in bytes. Better than `upload`: a storage may send parts at once."""
+        ...
+
     def download(self, path: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Bytes `start` to `end` (exclusive; None: to the end of the file), in chunks.
 
         Errors are raised by the call itself, before the first chunk.
         """
+        ...
+
+    def download_file(self, path: str, file: str | os.PathLike[str]) -> int:
+        """Read into a local file, which appears whole or not at all; returns its size in bytes."""
         ...
 
     def stat(self, path: str) -> FileInfo | None:
@@ -129,10 +141,10 @@ class DirectTransfer(Protocol):
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
-SCHEMES = ("file", "mlflow-artifacts")
+SCHEMES = ("file", "mlflow-artifacts", "http", "https")
 
 
-def repository_for(uri: str, destination: str | None = None, client: object | None = None) -> ArtifactRepository:
+def repository_for(uri: str, destination: str | None = None, client: ProxyClient | None = None) -> ArtifactRepository:
     """The repository that an artifact URI names.
 
     Args:
@@ -161,55 +173,86 @@ def is_proxied(uri: str) -> bool:
     return uri.lower().startswith("mlflow-artifacts:")
 
 
-def _local(uri: str, _destination: str | None, _client: object | None) -> ArtifactRepository:
+def _local(uri: str, _destination: str | None, _client: ProxyClient | None) -> ArtifactRepository:
     from mlgate_tracking.artifacts.local import LocalRepository
 
+    return LocalRepository(_local_path(uri))
+
+
+def _local_path(uri: str) -> str:
     if not uri.lower().startswith("file:"):
-        return LocalRepository(uri)
+        return uri
     parts = urlsplit(uri)
     if parts.netloc not in ("", "localhost"):
         raise InvalidParameterValue(f"artifact location {uri!r}: files of host {parts.netloc!r} cannot be reached")
-    return LocalRepository(unquote(parts.path))
+    return unquote(parts.path)
 
 
-def _proxied(uri: str, destination: str | None, _client: object | None) -> ArtifactRepository:
+def _proxied(uri: str, destination: str | None, client: ProxyClient | None) -> ArtifactRepository:
     parts = urlsplit(uri)
     below = safe_path(unquote(parts.path).lstrip("/"))
+    if client is not None:
+        from mlgate_tracking.artifacts.proxy import ProxyRepository
+
+        scheme = client.uri.partition(":")[0]
+        return ProxyRepository(client, below, server=f"{scheme}://{parts.netloc}" if parts.netloc else None)
     if destination is None:
         raise InvalidParameterValue(
             f"artifact location {uri!r} is served by a tracking server; give the server's client or its destination"
         )
     if parts.netloc:
         raise InvalidParameterValue(f"artifact location {uri!r} belongs to server {parts.netloc!r}, not to this store")
-    if is_proxied(destination):
-        raise InvalidParameterValue(f"artifacts destination {destination!r} must name a storage")
     return subrepository(destination, below)
 
 
-def subrepository(destination: str, below: str) -> ArtifactRepository:
+def subrepository(destination: str, below: str = "") -> ArtifactRepository:
     """The repository at a safe path below a destination (path or URI)."""
+    check_destination(destination)
     match = _SCHEME.match(destination)
     if match is None or match.group(1).lower() == "file":
         from mlgate_tracking.artifacts.local import LocalRepository
 
-        root = repository_for(destination)
-        assert isinstance(root, LocalRepository)
-        return LocalRepository(root.root, below)
+        return LocalRepository(_local_path(destination), below)
     base, _, query = destination.partition("?")
-    joined = base.rstrip("/") + "/" + join_path(below) if below else base
+    joined = base.rstrip("/") + "/" + quote(below) if below else base
     return repository_for(f"{joined}?{query}" if query else joined)
+
+
+def check_destination(destination: str) -> None:
+    """Refuse what cannot be a server's artifacts destination (`InvalidParameterValue`); touches nothing."""
+    match = _SCHEME.match(destination)
+    scheme = match.group(1).lower() if match else ""
+    if not destination or scheme not in _OPENERS or scheme in ("mlflow-artifacts", "http", "https"):
+        raise InvalidParameterValue(
+            f"artifacts destination {_without_secrets(destination)!r} is no storage; "
+            "use a directory, or s3://, abfss://, wasbs:// or gs://"
+        )
+
+
+def _http(uri: str, _destination: str | None, client: ProxyClient | None) -> ArtifactRepository:
+    from mlgate_tracking.artifacts.proxy import PROXY_ROOT, ProxyRepository
+
+    base, found, below = uri.partition(PROXY_ROOT)
+    if not found or client is None:
+        raise InvalidParameterValue(
+            f"artifact location {_without_secrets(uri)!r}: only a tracking server's artifact proxy can be read over "
+            f"HTTP (a URL that contains {PROXY_ROOT})"
+        )
+    return ProxyRepository(client, safe_path(unquote(below).lstrip("/")), server=base)
 
 
 def _without_secrets(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
-_Opener = Callable[[str, str | None, object | None], ArtifactRepository]
+_Opener = Callable[[str, str | None, "ProxyClient | None"], ArtifactRepository]
 
 _OPENERS: dict[str, _Opener] = {
     "": _local,
     "file": _local,
     "mlflow-artifacts": _proxied,
+    "http": _http,
+    "https": _http,
 }
 
 __all__ = [
@@ -220,6 +263,7 @@ __all__ = [
     "MultipartUpload",
     "PresignedUrl",
     "UploadPart",
+    "check_destination",
     "is_proxied",
     "repository_for",
     "subrepository",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, Self, cast
 
 from mlgate_tracking.artifacts import ArtifactWriter
@@ -68,6 +70,22 @@ class Repository(ABC):
         except BaseException:
             writer.abort()
             raise
+
+    def upload_file(self, path: str, file: str | os.PathLike[str]) -> int:
+        with Path(file).open("rb") as stream:
+            return self.upload(path, iter(lambda: stream.read(CHUNK_SIZE), b""))
+
+    def download_file(self, path: str, file: str | os.PathLike[str]) -> int:
+        final = Path(file)
+        partial = final.with_name(f".{os.urandom(8).hex()}.partial")
+        chunks = self.download(path)
+        try:
+            with partial.open("xb") as stream:
+                size = sum(stream.write(chunk) for chunk in chunks)
+            partial.replace(final)
+        finally:
+            partial.unlink(missing_ok=True)
+        return size
 
     def open(self, path: str) -> BinaryIO:
         return cast(BinaryIO, io.BufferedReader(_RangeReader(self, path, self.file_size(path)), buffer_size=CHUNK_SIZE))
