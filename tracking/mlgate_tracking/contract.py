@@ -31,7 +31,10 @@ from mlgate_tracking.entities import (
     RunStatus,
     StepRun,
     Tag,
+    TraceInfo,
     ViewType,
+    Webhook,
+    WebhookEvent,
 )
 
 
@@ -405,4 +408,96 @@ class Store(ABC):
     def delete_model_version_tag(self, name: str, version: int, key: str) -> None: ...
 
 
-__all__ = ["Store"]
+class ServerStore(Store):
+    """A store that can stand behind a server: also traces and webhooks, which only clients of MLflow's API ask for."""
+
+    # --- traces: what is known of them; their spans are artifacts -----------------------------------------------
+
+    @abstractmethod
+    def start_trace(self, trace: TraceInfo) -> TraceInfo:
+        """Write a trace, or write it again: the same id overwrites, its tags and metadata are merged.
+
+        Tag `mlflow.artifactLocation` is added: `<experiment artifact_location>/traces/<trace_id>/artifacts`.
+        """
+
+    @abstractmethod
+    def get_trace_info(self, trace_id: str) -> TraceInfo: ...
+
+    @abstractmethod
+    def search_traces(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        filter_string: str | None = None,
+        order_by: Sequence[str] = (),
+        max_results: int = 100,
+        page_token: str | None = None,
+    ) -> Page[TraceInfo]:
+        """Traces of those experiments, newest first unless ordered otherwise."""
+
+    @abstractmethod
+    def set_trace_tag(self, trace_id: str, tag: Tag) -> None: ...
+
+    @abstractmethod
+    def delete_trace_tag(self, trace_id: str, key: str) -> None: ...
+
+    @abstractmethod
+    def delete_traces(
+        self,
+        experiment_id: str,
+        *,
+        trace_ids: Sequence[str] = (),
+        max_timestamp: int | None = None,
+        max_traces: int | None = None,
+    ) -> int:
+        """Delete the named traces, or the oldest up to `max_timestamp` (at most `max_traces`); return how many."""
+
+    # --- webhooks: subscriptions; what delivers them stands elsewhere -------------------------------------------
+
+    @abstractmethod
+    def create_webhook(
+        self,
+        name: str,
+        url: str,
+        events: Sequence[WebhookEvent],
+        *,
+        description: str | None = None,
+        secret: str | None = None,
+        status: str = "ACTIVE",
+    ) -> Webhook:
+        """Subscribe `url`; whether this server may call it is checked by who delivers."""
+
+    @abstractmethod
+    def get_webhook(self, webhook_id: str) -> Webhook: ...
+
+    @abstractmethod
+    def get_webhook_secret(self, webhook_id: str) -> str | None:
+        """For signing deliveries; never sent to a client."""
+
+    @abstractmethod
+    def list_webhooks(self, *, max_results: int = 100, page_token: str | None = None) -> Page[Webhook]:
+        """All that are not deleted, newest first."""
+
+    @abstractmethod
+    def webhooks_for(self, event: WebhookEvent) -> tuple[Webhook, ...]:
+        """Active webhooks that listen for this event, oldest first."""
+
+    @abstractmethod
+    def update_webhook(
+        self,
+        webhook_id: str,
+        *,
+        name: str | None = None,
+        url: str | None = None,
+        events: Sequence[WebhookEvent] | None = None,
+        description: str | None = None,
+        secret: str | None = None,
+        status: str | None = None,
+    ) -> Webhook:
+        """Change what is given; None leaves a field as it is."""
+
+    @abstractmethod
+    def delete_webhook(self, webhook_id: str) -> None: ...
+
+
+__all__ = ["ServerStore", "Store"]

@@ -42,6 +42,31 @@ class LoggedModelStatus(StrEnum):
 
 STAGES = ("None", "Staging", "Production", "Archived")
 
+TRACE_STATES = ("STATE_UNSPECIFIED", "IN_PROGRESS", "OK", "ERROR")
+
+WEBHOOK_STATUSES = ("ACTIVE", "DISABLED")
+
+WEBHOOK_EVENTS = frozenset(
+    {
+        ("registered_model", "created"),
+        ("model_version", "created"),
+        ("model_version_tag", "set"),
+        ("model_version_tag", "deleted"),
+        ("model_version_alias", "created"),
+        ("model_version_alias", "deleted"),
+        ("prompt", "created"),
+        ("prompt_version", "created"),
+        ("prompt_tag", "set"),
+        ("prompt_tag", "deleted"),
+        ("prompt_version_tag", "set"),
+        ("prompt_version_tag", "deleted"),
+        ("prompt_alias", "created"),
+        ("prompt_alias", "deleted"),
+        ("budget_policy", "exceeded"),
+    }
+)
+"""(entity, action) pairs that a webhook may subscribe to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tag:
@@ -234,6 +259,49 @@ class RegisteredModel:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceInfo:
+    """What is known of one trace; its spans lie in the artifact `traces.json` at tag `mlflow.artifactLocation`.
+
+    `request_time` is in milliseconds since the epoch, `execution_duration` in milliseconds (None while it runs).
+    `assessments` is the JSON text of what clients sent, kept as it came.
+    """
+
+    trace_id: str
+    experiment_id: str
+    request_time: int
+    state: str = "STATE_UNSPECIFIED"
+    execution_duration: int | None = None
+    client_request_id: str | None = None
+    request_preview: str | None = None
+    response_preview: str | None = None
+    trace_metadata: tuple[Tag, ...] = ()
+    tags: tuple[Tag, ...] = ()
+    assessments: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """What a webhook listens for, in lower case: `model_version`, `created`."""
+
+    entity: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A subscription to registry events. Its secret is never part of it (see `ServerStore.get_webhook_secret`)."""
+
+    webhook_id: str
+    name: str
+    url: str
+    events: tuple[WebhookEvent, ...]
+    status: str
+    creation_timestamp: int
+    last_updated_timestamp: int
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FileInfo:
     """An entry of an artifact listing; `path` is relative to the listing's root, `size` is None for directories."""
 
@@ -255,6 +323,9 @@ class Page(Generic[T]):
 
 __all__ = [
     "STAGES",
+    "TRACE_STATES",
+    "WEBHOOK_EVENTS",
+    "WEBHOOK_STATUSES",
     "Dataset",
     "DatasetInput",
     "Experiment",
@@ -277,5 +348,8 @@ __all__ = [
     "RunStatus",
     "StepRun",
     "Tag",
+    "TraceInfo",
     "ViewType",
+    "Webhook",
+    "WebhookEvent",
 ]

@@ -1,0 +1,162 @@
+"""What a model version may be registered from: reading and checking its `source`."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from mlgate_tracking.errors import InvalidParameterValue
+
+PROMPT_SOURCES = frozenset({"dummy-source", "prompt-template"})
+_PROXY_PATH = "/api/2.0/mlflow-artifacts/artifacts"
+_HOST_SCHEMES = frozenset({"ftp", "sftp", "hdfs", "viewfs", "http", "https", "r2", "b2", "abfss"})
+"""Schemes whose URI names a machine to connect to: a client that loads the model would be sent anywhere."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Somewhere outside: taken as it is."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """A place that has to lie inside the artifacts of the run or model that is named along with it."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfRun:
+    """`runs:/RUN_ID/path`."""
+
+    source: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfLoggedModel:
+    """`models:/m-...`."""
+
+    source: str
+    model_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfVersion:
+    """`models:/NAME/VERSION`, `models:/NAME/STAGE` or `models:/NAME@ALIAS`; one of the last three is set."""
+
+    source: str
+    name: str
+    version: int | None = None
+    stage: str | None = None
+    alias: str | None = None
+
+
+Source = Stored | Inside | OfRun | OfLoggedModel | OfVersion
+
+
+def read_source(source: str) -> Source:
+    """Say what kind of place a source names.
+
+    Raises:
+        InvalidParameterValue: it can climb out of where it points, names a machine, or is malformed.
+    """
+    decoded = _decoded(source)
+    if not source or "\0" in decoded:
+        raise invalid(source, "it must be a path or a URI")
+    scheme = found.group().lower() if (found := _SCHEME.match(source)) else ""
+    if scheme == "models":
+        return _read_models(source)
+    path = urlsplit(decoded).path if scheme else decoded
+    if ".." in re.split(r"[/\\]", decoded):
+        raise invalid(source, "a '..' segment could leave the place it points to")
+    if scheme == "runs":
+        parts = path.lstrip("/").split("/", 1)
+        if urlsplit(source).netloc or not parts[0]:
+            raise invalid(source, "write runs:/RUN_ID/path")
+        return OfRun(source, parts[0])
+    if scheme in {"", "file"}:
+        return Inside(source)
+    if scheme == "mlflow-artifacts":
+        if urlsplit(source).netloc:
+            raise invalid(source, "mlflow-artifacts: of another server cannot be registered here")
+        return Inside(source)
+    if scheme in _HOST_SCHEMES:
+        raise invalid(
+            source, f"{scheme}: names a machine to connect to; register from a run, a model or object storage"
+        )
+    return Stored(source)
+
+
+def contains(root: str, source: str) -> bool:
+    """Whether `source` is `root` or lies below it; both are URIs or paths of one kind."""
+    outer, inner = _place(root), _place(source)
+    return outer[:2] == inner[:2] and (inner[2] == outer[2] or inner[2].startswith(outer[2].rstrip("/") + "/"))
+
+
+def is_local(uri: str) -> bool:
+    return _place(uri)[0] == "file"
+
+
+def _place(uri: str) -> tuple[str, str, str]:
+    """(scheme, host, normal path)."""
+    decoded = _decoded(uri)
+    if not _SCHEME.match(uri):
+        return "file", "", posixpath.normpath(decoded)
+    parts = urlsplit(decoded)
+    path = posixpath.normpath("/" + parts.path.lstrip("/"))
+    if _PROXY_PATH in path:
+        return "mlflow-artifacts", "", posixpath.normpath("/" + path.partition(_PROXY_PATH)[2].lstrip("/"))
+    return parts.scheme.lower(), parts.netloc, path
+
+
+def _read_models(source: str) -> Source:
+    parts = urlsplit(source)
+    rest = _decoded(parts.path).lstrip("/")
+    if parts.netloc or not rest:
+        raise invalid(source, "write models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-ID, without a host")
+    if "/" not in rest and "@" not in rest:
+        return OfLoggedModel(source, rest)
+    name, at, alias = rest.rpartition("@")
+    if at and "/" not in alias and alias:
+        return OfVersion(source, name, alias=alias)
+    name, _, suffix = rest.partition("/")
+    if not name or not suffix or "/" in suffix:
+        raise invalid(source, "write models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-ID")
+    if suffix.isascii() and suffix.isdigit() and len(suffix) < 10:
+        return OfVersion(source, name, version=int(suffix))
+    return OfVersion(source, name, stage=suffix)
+
+
+def _decoded(text: str) -> str:
+    """Percent-decode until nothing changes: %252e%252e is '..' too."""
+    for _ in range(10):
+        once = unquote(text)
+        if once == text:
+            return text
+        text = once
+    raise invalid(text, "it is percent-encoded too many times over")
+
+
+def invalid(source: str, reason: str) -> InvalidParameterValue:
+    return InvalidParameterValue(f"Invalid model version source: {source!r}: {reason}")
+
+
+__all__ = [
+    "PROMPT_SOURCES",
+    "Inside",
+    "OfLoggedModel",
+    "OfRun",
+    "OfVersion",
+    "Source",
+    "Stored",
+    "contains",
+    "invalid",
+    "is_local",
+    "read_source",
+]

@@ -1,0 +1,430 @@
+"""Search of runs: one page of row keys, in time that does not grow with the number of runs.
+
+Two ways to a page, chosen by counting (in an index, up to a bound) how many runs each comparison and the scope allow:
+
+- *collect*: when one of them allows few, take those runs, check the other comparisons, sort;
+- *scan*: otherwise walk an index that is in the wanted order already and stop when the page is full. Runs ordered by a
+  metric or by end time come in segments (values, then NaN, then missing), each an index of its own.
+
+What is left, an order without an index over many runs, sorts them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from mlgate_tracking.entities import ViewType
+from mlgate_tracking.store.search import paging
+from mlgate_tracking.store.search.compile import (
+    Condition,
+    Expression,
+    Keyed,
+    Subject,
+    Term,
+    after,
+    among,
+    attribute,
+    column_condition,
+    integer_id,
+    joined,
+    key_id,
+    number_condition,
+    ordered,
+    term,
+    text_condition,
+    unindexed,
+)
+from mlgate_tracking.store.search.grammar import RUNS
+from mlgate_tracking.store.search.paging import SortKey
+from mlgate_tracking.store.search.parser import parse_filter, parse_order_by
+from mlgate_tracking.store.search.query import Rows, cut, with_tail
+from mlgate_tracking.store.search.syntax import Comparison, Field, Filter, Kind, Operator, Ordering
+from mlgate_tracking.store.tables import (
+    dataset_input_tags,
+    dataset_inputs,
+    datasets,
+    latest_metrics,
+    params,
+    runs,
+    tags,
+)
+
+MAX_RESULTS = 50_000
+FEW = 20_000
+"""Runs that are collected and sorted rather than searched for along an index."""
+MAX_BRANCHES = 200
+"""Experiments whose indexes are merged in one statement."""
+MAX_MERGED = 200_000
+"""Rows that a merge may read."""
+CONTEXT_TAG = "mlflow.data.context"
+
+SUBJECT = Subject(
+    key=runs.c.run_pk,
+    attributes={
+        "run_id": runs.c.run_id,
+        "run_name": runs.c.name,
+        "status": runs.c.status,
+        "user_id": runs.c.user_id,
+        "artifact_uri": runs.c.artifact_uri,
+        "start_time": runs.c.start_time,
+        "end_time": runs.c.end_time,
+    },
+    keyed={
+        Kind.PARAM: Keyed(params, "run_pk", interned=True, hashed=True),
+        Kind.TAG: Keyed(tags, "run_pk", interned=True, hashed=True),
+    },
+)
+_NEWEST = attribute("start_time", ascending=False)
+_TAIL = (_NEWEST, attribute("run_id"))
+
+
+def search_runs(
+    connection: sa.Connection,
+    experiment_ids: Sequence[str],
+    *,
+    filter_string: str | None = None,
+    order_by: Sequence[str] = (),
+    view_type: ViewType = ViewType.ACTIVE_ONLY,
+    max_results: int = 1000,
+    page_token: str | None = None,
+) -> Rows:
+    """One page of `run_pk`s; ids that are no integer name no experiment.
+
+    Raises:
+        InvalidParameterValue: filter, order, page size or token is bad.
+    """
+    paging.check_max_results(max_results, MAX_RESULTS)
+    comparisons = parse_filter(RUNS, filter_string)
+    orderings = _with_tail(parse_order_by(RUNS, order_by))
+    experiments = sorted({number for text in experiment_ids if (number := integer_id(text)) is not None})
+    name = paging.digest("runs", experiments, filter_string or "", [str(each) for each in orderings], str(view_type))
+    last = paging.decode(page_token, name)
+    if not experiments:
+        return Rows((), None)
+    search = _Search(connection, experiments, comparisons, orderings, view_type, max_results)
+    return cut(search.page(last), max_results, name)
+
+
+def _with_tail(orderings: tuple[Ordering, ...]) -> tuple[Ordering, ...]:
+    """Add the tie-breakers; nothing after `run_id`, which is unique, changes the order."""
+    given = [ordering.field for ordering in orderings]
+    run_id = _TAIL[1].field
+    return orderings[: given.index(run_id) + 1] if run_id in given else with_tail(orderings, _TAIL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """A stretch of the order that one index serves.
+
+    Attributes:
+        rank: constant sort key before the rest; None when the order has no rank.
+        conditions: what makes a run belong here.
+        table: the table whose index is walked.
+        first: the first sort value; None when the whole segment lacks it.
+    """
+
+    rank: int | None
+    conditions: tuple[Condition, ...]
+    table: sa.FromClause
+    first: sa.ColumnElement[Any] | None
+
+
+class _Search:
+    def __init__(
+        self,
+        connection: sa.Connection,
+        experiments: list[int],
+        comparisons: Filter,
+        orderings: tuple[Ordering, ...],
+        view_type: ViewType,
+        max_results: int,
+    ) -> None:
+        self._connection = connection
+        self._dialect = connection.dialect.name
+        self._experiments = experiments
+        self._comparisons = comparisons
+        self._orderings = orderings
+        self._view_type = view_type
+        self._limit = max_results + 1
+
+    def page(self, last: SortKey | None) -> list[sa.Row[Any]]:
+        """At most one row more than the page holds: `run_pk`, then the sort key."""
+        segments = self._segments()
+        mergeable = len(self._experiments) <= MAX_BRANCHES and len(self._experiments) * self._limit <= MAX_MERGED
+        drivers = self._drivers()
+        if not drivers and self._orderings == _TAIL and mergeable:
+            return self._scan(segments, last)  # the usual search: nothing to weigh
+        driver, few = self._smallest(drivers)
+        if segments and mergeable and not few:
+            return self._scan(segments, last)
+        return self._collect(driver, last)
+
+    # --- collect ------------------------------------------------------------------------------------------------
+
+    def _collect(self, driver: _Driver | None, last: SortKey | None) -> list[sa.Row[Any]]:
+        terms = [self._term(ordering) for ordering in self._orderings]
+        statement = ordered(sa.select(runs.c.run_pk).select_from(joined(runs, terms)), terms)
+        scope: Expression = runs.c.experiment_id
+        if driver is not None:
+            # The row keys come from the driver; SQLite must not walk an index of runs and test each.
+            scope = unindexed(scope, self._dialect)
+            statement = statement.where(runs.c.run_pk.in_(driver.keys))
+        statement = statement.where(among(scope, self._experiments), *self._lifecycle())
+        done = driver.comparison if driver is not None else None
+        statement = statement.where(*(condition(each, self._dialect) for each in self._comparisons if each is not done))
+        if last is not None:
+            statement = statement.where(after(terms, last))
+        return list(self._connection.execute(statement.limit(self._limit)))
+
+    def _term(self, ordering: Ordering) -> Term:
+        if ordering.field.kind is not Kind.METRIC:
+            return SUBJECT.term(ordering, self._dialect)
+        mine = latest_metrics.alias()
+        rank = sa.case((mine.c.run_pk.is_(None), 2), else_=mine.c.is_nan)
+        join = sa.and_(mine.c.run_pk == runs.c.run_pk, mine.c.key_id == key_id(ordering.field.key))
+        return Term(((rank, True), (mine.c.value, ordering.ascending)), (mine, join))
+
+    def _smallest(self, drivers: list[_Driver]) -> tuple[_Driver | None, bool]:
+        """The comparison that allows fewest runs, and whether it, or the scope, allows few."""
+        scope = sa.select(sa.literal(1)).select_from(runs).where(among(runs.c.experiment_id, self._experiments))
+        counts = [scope, *(driver.candidates for driver in drivers)]
+        bounded = [
+            sa.select(sa.func.count()).select_from(each.limit(FEW).subquery()).scalar_subquery() for each in counts
+        ]
+        in_scope, *numbers = self._connection.execute(sa.select(*bounded)).one()
+        fewest = min(range(len(drivers)), key=numbers.__getitem__, default=None)
+        if fewest is None or numbers[fewest] >= in_scope:
+            return None, in_scope < FEW
+        return drivers[fewest], True
+
+    def _drivers(self) -> list[_Driver]:
+        drivers = [driver for each in self._comparisons if (driver := _driver(each, self._experiments, self._dialect))]
+        if self._view_type is ViewType.DELETED_ONLY:
+            mine = runs.alias()
+            deleted = sa.select(mine.c.run_pk).where(
+                among(mine.c.experiment_id, self._experiments), mine.c.deleted_time.is_not(None)
+            )
+            drivers.append(_Driver(None, deleted, deleted))
+        return drivers
+
+    def _lifecycle(self) -> Iterator[Condition]:
+        if self._view_type is ViewType.ACTIVE_ONLY:
+            yield runs.c.deleted_time.is_(None)
+        elif self._view_type is ViewType.DELETED_ONLY:
+            yield runs.c.deleted_time.is_not(None)
+
+    # --- scan ---------------------------------------------------------------------------------------------------
+
+    def _segments(self) -> list[_Segment]:
+        """The stretches of the wanted order, each with its index; none when no index is in this order."""
+        first = self._orderings[0]
+        if first.field == _NEWEST.field:
+            return [_Segment(None, (), runs, runs.c.start_time)]
+        if first.field == Field(Kind.ATTRIBUTE, "run_name") and self._dialect != "postgresql":
+            return [_Segment(None, (), runs, runs.c.name)]
+        if first.field == Field(Kind.ATTRIBUTE, "end_time"):
+            return [
+                _Segment(0, (runs.c.end_time.is_not(None),), runs, runs.c.end_time),
+                _Segment(1, (runs.c.end_time.is_(None),), runs, None),
+            ]
+        if first.field.kind is not Kind.METRIC:
+            return []
+        key = key_id(first.field.key)
+        mine = latest_metrics
+        segments = [_Segment(0, (mine.c.key_id == key, mine.c.is_nan == 0), mine, mine.c.value)]
+        on_it = [each for each in self._comparisons if each.field == first.field]
+        if all(each.operator is Operator.NE for each in on_it):
+            segments.append(_Segment(1, (mine.c.key_id == key, mine.c.is_nan == 1), mine, mine.c.value))
+        if not on_it:  # a run without the metric matches no comparison with it
+            other = latest_metrics.alias()
+            absent = ~sa.exists(sa.select(sa.literal(1)).where(other.c.run_pk == runs.c.run_pk, other.c.key_id == key))
+            segments.append(_Segment(2, (absent,), runs, None))
+        return segments
+
+    def _scan(self, segments: list[_Segment], last: SortKey | None) -> list[sa.Row[Any]]:
+        found: list[sa.Row[Any]] = []
+        for segment in segments:
+            position = last
+            if last is not None and segment.rank is not None:
+                if not isinstance(last[0], int) or last[0] > segment.rank:
+                    continue
+                position = last if last[0] == segment.rank else None
+            found += self._connection.execute(self._segment(segment, position, self._limit - len(found)))
+            if len(found) >= self._limit:
+                break
+        return found
+
+    def _segment(
+        self, segment: _Segment, position: SortKey | None, limit: int
+    ) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+        branches = [self._branch(segment, experiment, position).limit(limit) for experiment in self._experiments]
+        if len(branches) == 1:
+            return branches[0]
+        merged = sa.union_all(*(sa.select(branch.subquery()) for branch in branches)).subquery()
+        directions = [ascending for each in self._segment_terms(segment) for _, ascending in each.columns]
+        columns = [merged.c[f"k{at}"] for at in range(len(directions))]
+        by = [column.asc() if up else column.desc() for column, up in zip(columns, directions, strict=True)]
+        return sa.select(merged).order_by(*by).limit(limit)
+
+    def _segment_terms(self, segment: _Segment) -> list[Term]:
+        """The sort keys inside a segment, in the same number and order as those of `_collect`."""
+        first, *rest = self._orderings
+        terms = [self._term(ordering) for ordering in rest]
+        if segment.rank is None:
+            return [term(_not_none(segment.first), ascending=first.ascending), *terms]
+        rank: Expression = sa.literal_column(str(segment.rank), sa.Integer)
+        value: Expression = sa.null() if segment.first is None else segment.first
+        return [Term(((rank, True), (value, first.ascending))), *terms]
+
+    def _branch(self, segment: _Segment, experiment: int, position: SortKey | None) -> sa.Select[Any]:
+        terms = self._segment_terms(segment)
+        source: sa.FromClause = runs
+        if segment.table is not runs:
+            source = segment.table.join(runs, runs.c.run_pk == segment.table.c.run_pk)
+        statement = sa.select(runs.c.run_pk).select_from(joined(source, terms))
+        columns = [column for each in terms for column in each.columns]
+        statement = statement.add_columns(*(column.label(f"k{at}") for at, (column, _) in enumerate(columns)))
+        sorted_by = columns if segment.rank is None else columns[2 if segment.first is None else 1 :]
+        statement = statement.order_by(*(column.asc() if up else column.desc() for column, up in sorted_by))
+        statement = statement.where(
+            segment.table.c.experiment_id == experiment, *segment.conditions, *self._lifecycle()
+        )
+        statement = statement.where(*self._checks(segment))
+        if position is not None:
+            skipped = len(columns) - len(sorted_by)
+            statement = statement.where(after([Term(tuple(sorted_by))], position[skipped:]))
+        return statement
+
+    def _checks(self, segment: _Segment) -> Iterator[Condition]:
+        """The comparisons; one with the metric that is walked narrows the walk itself."""
+        for comparison in self._comparisons:
+            if segment.table is latest_metrics and comparison.field == self._orderings[0].field:
+                yield _metric_condition(latest_metrics, comparison)
+            else:
+                yield condition(comparison, self._dialect, walked=segment.first)
+
+
+# --- conditions ---------------------------------------------------------------------------------------------------
+
+
+def condition(comparison: Comparison, dialect: str, walked: sa.ColumnElement[Any] | None = None) -> Condition:
+    """Runs for which the comparison holds; only the column that is `walked` may lead to an index."""
+    kind = comparison.field.kind
+    if kind is Kind.METRIC:
+        mine = latest_metrics.alias()
+        return sa.exists(
+            sa.select(sa.literal(1)).where(
+                mine.c.run_pk == runs.c.run_pk,
+                mine.c.key_id == key_id(comparison.field.key),
+                _metric_condition(mine, comparison),
+            )
+        )
+    if kind is Kind.DATASET:
+        return sa.exists(_dataset_inputs(comparison, dialect).where(dataset_inputs.c.run_pk == runs.c.run_pk))
+    if kind is Kind.ATTRIBUTE:
+        column = SUBJECT.attributes[comparison.field.key]
+        return column_condition(column if column is walked else unindexed(column, dialect), comparison, dialect)
+    return SUBJECT.condition(comparison, dialect)
+
+
+def _metric_condition(table: sa.FromClause, comparison: Comparison) -> Condition:
+    assert isinstance(comparison.value, int | float)
+    holds = number_condition(table.c.value, comparison.operator, comparison.value)
+    if comparison.operator is Operator.NE:
+        return sa.or_(table.c.is_nan == 1, holds)
+    return sa.and_(table.c.is_nan == 0, holds)
+
+
+def _dataset_inputs(comparison: Comparison, dialect: str) -> sa.Select[tuple[int]]:
+    chosen = sa.select(dataset_inputs.c.run_pk)
+    if comparison.field.key == "context":
+        marked = dataset_input_tags
+        return chosen.join(
+            marked,
+            sa.and_(
+                marked.c.run_pk == dataset_inputs.c.run_pk,
+                marked.c.dataset_pk == dataset_inputs.c.dataset_pk,
+                marked.c.name == CONTEXT_TAG,
+            ),
+        ).where(text_condition(marked.c.value, comparison.operator, comparison.value, dialect))
+    column = datasets.c.name if comparison.field.key == "name" else datasets.c.digest
+    return chosen.join(datasets, datasets.c.dataset_pk == dataset_inputs.c.dataset_pk).where(
+        text_condition(column, comparison.operator, comparison.value, dialect)
+    )
+
+
+# --- drivers ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Driver:
+    """A way to the runs that match one comparison through an index.
+
+    Attributes:
+        comparison: the one that `keys` settles; None for the life-cycle stage.
+        keys: statement of the matching runs' keys.
+        candidates: what an index alone tells of them, for counting.
+    """
+
+    comparison: Comparison | None
+    keys: sa.Select[tuple[int]]
+    candidates: sa.Select[tuple[int]]
+
+
+def _driver(comparison: Comparison, experiments: list[int], dialect: str) -> _Driver | None:
+    kind, operator = comparison.field.kind, comparison.operator
+    if operator is Operator.IS_NULL:
+        return None
+    if kind is Kind.METRIC:
+        found = sa.select(latest_metrics.c.run_pk).where(
+            among(latest_metrics.c.experiment_id, experiments),
+            latest_metrics.c.key_id == key_id(comparison.field.key),
+            _metric_condition(latest_metrics, comparison),
+        )
+        return _Driver(comparison, found, found)
+    if kind in SUBJECT.keyed:
+        return _keyed_driver(comparison, experiments, dialect)
+    if kind is Kind.DATASET:
+        if operator in {Operator.NE, Operator.NOT_IN} or comparison.field.key == "context":
+            return None
+        found = _dataset_inputs(comparison, dialect).where(among(datasets.c.experiment_id, experiments))
+        return _Driver(comparison, found, found)
+    indexed = {
+        "run_id": {Operator.EQ, Operator.IN},
+        "run_name": {Operator.EQ},
+        "start_time": {Operator.EQ, Operator.LT, Operator.LE, Operator.GT, Operator.GE},
+        "end_time": {Operator.EQ, Operator.LT, Operator.LE, Operator.GT, Operator.GE},
+    }
+    if operator not in indexed.get(comparison.field.key, ()):
+        return None
+    mine = runs.alias()
+    aliased = Subject(mine.c.run_pk, {name: mine.c[each.name] for name, each in SUBJECT.attributes.items()}, {})
+    found = sa.select(mine.c.run_pk).where(
+        among(mine.c.experiment_id, experiments), aliased.condition(comparison, dialect)
+    )
+    return _Driver(comparison, found, found)
+
+
+def _keyed_driver(comparison: Comparison, experiments: list[int], dialect: str) -> _Driver:
+    keyed = SUBJECT.keyed[comparison.field.kind]
+    of_key = sa.select(keyed.table.c.run_pk).where(
+        among(keyed.table.c.experiment_id, experiments), keyed.of(comparison.field.key)
+    )
+    if comparison.operator is Operator.IS_NOT_NULL:
+        return _Driver(comparison, of_key, of_key)
+    candidates = of_key
+    if comparison.operator is Operator.EQ:
+        candidates = of_key.where(keyed.hash_matches(comparison))
+    return _Driver(comparison, of_key.where(keyed.value_matches(comparison, dialect)), candidates)
+
+
+def _not_none(expression: sa.ColumnElement[Any] | None) -> sa.ColumnElement[Any]:
+    assert expression is not None
+    return expression
+
+
+__all__ = ["MAX_RESULTS", "SUBJECT", "condition", "search_runs"]
