@@ -268,6 +268,13 @@ class Store(ABC):
         `PermissionDenied`. Once a higher attempt has opened the step, every write raises `StaleAttempt`.
         """
 
+    def check_writable(self, *, run_id: str | None = None, model_id: str | None = None) -> None:
+        """Raise what a write to this run or logged model would raise; whoever takes their artifacts asks first."""
+        if run_id is not None:
+            self.log_batch(run_id)
+        if model_id is not None:
+            self.set_logged_model_tags(model_id, ())
+
     # --- logged models (3.x clients) ----------------------------------------------------------------------------
 
     @abstractmethod

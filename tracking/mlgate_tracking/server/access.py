@@ -1,0 +1,89 @@
+"""Who calls, and which proxied artifacts a step may write.
+
+Three kinds of callers: anybody (an open server), holders of the server's access token, and steps, whose token confines
+them to what `Store.fenced` allows.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import re
+
+from mlgate_tracking.entities import Fence
+from mlgate_tracking.errors import PermissionDenied, TrackingError, Unauthenticated
+from mlgate_tracking.server.endpoints import Call
+from mlgate_tracking.server.settings import ServerSettings
+from mlgate_tracking.server.tokens import StepTokens, is_step_token
+
+OPEN_PATHS = frozenset({"/health", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info"})
+"""Answered without credentials, as load balancers and clients' probes send none."""
+
+_OWNER = re.compile(r"(?:.*/)?(?:models/(?P<model>m-[0-9a-f]{32})|(?P<run>[^/]+))/artifacts/.+", re.DOTALL)
+
+
+def credential(authorization: str | None) -> str:
+    """The token of an `Authorization` header: a bearer token, or the password of basic authentication."""
+    scheme, _, value = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return ""
+    return ""
+
+
+def authenticate(settings: ServerSettings, tokens: StepTokens, authorization: str | None) -> Fence | None:
+    """The fence of a step's token, or None for a caller that may do everything.
+
+    Raises:
+        Unauthenticated: no credentials where some are needed, or wrong ones.
+    """
+    sent = credential(authorization)
+    if is_step_token(sent):
+        return tokens.verify(sent)
+    if settings.step_tokens_only:
+        raise Unauthenticated("this server belongs to a running step; only that step's token is taken")
+    if settings.access_token is None:
+        return None
+    if not sent:
+        raise Unauthenticated("credentials needed: set MLFLOW_TRACKING_TOKEN to this server's access token")
+    if not hmac.compare_digest(sent.encode(), settings.access_token.encode()):
+        raise Unauthenticated("the access token is not this server's; check MLFLOW_TRACKING_TOKEN")
+    return None
+
+
+def check_may_write(call: Call, path: str) -> None:
+    """Let a step write (or delete) a proxied artifact only below what it may write to.
+
+    Args:
+        path: safe path below the artifacts destination, `<experiment>/<run>/artifacts/...` and the like.
+
+    Raises:
+        PermissionDenied: the path is nobody's, or another run's; also whatever a write to the run would raise.
+    """
+    if call.fence is None:
+        return
+    match = _OWNER.fullmatch(path)
+    refusal = PermissionDenied(f"the token of run {call.fence.run_id} may not write artifact {path!r}")
+    if match is None:
+        raise refusal
+    try:
+        if match["model"]:
+            root = call.store.get_logged_model(match["model"]).artifact_uri
+            call.store.check_writable(model_id=match["model"])
+        else:
+            root = call.store.get_run(match["run"]).info.artifact_uri
+            call.store.check_writable(run_id=match["run"])
+    except TrackingError as error:
+        if error.status == 404:
+            raise refusal from None
+        raise
+    if not f"mlflow-artifacts:/{path}".startswith(root.rstrip("/") + "/"):
+        raise refusal
+
+
+__all__ = ["OPEN_PATHS", "authenticate", "check_may_write", "credential"]

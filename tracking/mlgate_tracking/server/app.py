@@ -1,0 +1,82 @@
+"""The server as one ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from mlgate_tracking.contract import Store
+from mlgate_tracking.server.api import JsonApi
+from mlgate_tracking.server.endpoints import Endpoint
+from mlgate_tracking.server.files import Files
+from mlgate_tracking.server.middleware import Authentication, BrowserGuard, Measured, StaticPrefix
+from mlgate_tracking.server.routes import artifacts, experiments, logged_models, metrics, mlgate, registry, runs
+from mlgate_tracking.server.routes import server_info as info
+from mlgate_tracking.server.settings import ServerSettings
+from mlgate_tracking.server.state import ServerState
+
+SERVER_VERSION = "0.1.0"
+"""What `/version` says: clients read 3.4 or more as an offer of OTLP, which this server does not make."""
+
+
+def endpoints(settings: ServerSettings) -> list[Endpoint]:
+    """Every JSON endpoint of a server with these settings."""
+    groups = [experiments, runs, metrics, artifacts, logged_models, registry, mlgate, info]
+    found = [endpoint for group in groups for endpoint in group.ENDPOINTS]
+    return found + (list(artifacts.PROXY_ENDPOINTS) if settings.serve_artifacts else [])
+
+
+def create_app(store: Store, settings: ServerSettings | None = None) -> ASGIApp:
+    """Build the application. It uses the store from many threads, and does not close it.
+
+    Args:
+        settings: an open server on the working directory's `mlartifacts` when None.
+    """
+    settings = settings or ServerSettings(artifacts_destination="mlartifacts")
+    state = ServerState(store, settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        state.close()
+
+    pages = Starlette(routes=_routes(state), lifespan=lifespan, exception_handlers={404: _unknown_route})
+    app: ASGIApp = JsonApi(state, endpoints(settings), otherwise=pages)
+    if settings.gzip:
+        app = GZipMiddleware(app, minimum_size=4096, compresslevel=1)
+    app = Authentication(app, state)
+    app = BrowserGuard(app, settings)
+    app = Measured(app, state.measurements, log=settings.access_log)
+    return StaticPrefix(app, settings.static_prefix) if settings.static_prefix.strip("/") else app
+
+
+def _routes(state: ServerState) -> list[BaseRoute]:
+    files = Files(state)
+    return [
+        Route("/health", _text(lambda: "OK")),
+        Route("/version", _text(lambda: SERVER_VERSION)),
+        Route("/metrics", _text(lambda: state.measurements.render(SERVER_VERSION), "text/plain; version=0.0.4")),
+        *files.routes(),
+    ]
+
+
+def _text(body: Callable[[], str], media_type: str = "text/plain") -> Callable[[Request], Response]:
+    async def answer(_request: Request) -> Response:
+        return PlainTextResponse(body(), media_type=media_type)
+
+    return answer  # type: ignore[return-value]  # starlette takes coroutine functions here
+
+
+async def _unknown_route(_request: Request, _error: Exception) -> Response:
+    # Plain text on purpose: clients take a 404 in JSON for a server failure and then do not fall back.
+    return PlainTextResponse("Not Found", 404)
+
+
+__all__ = ["SERVER_VERSION", "create_app", "endpoints"]

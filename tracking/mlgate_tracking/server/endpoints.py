@@ -1,0 +1,65 @@
+"""What an endpoint is: a method, a path, a request struct, and a function from the request to JSON.
+
+Handlers are plain functions `(call, request) -> dict`, run in a thread; they know the store's contract and the wire
+format, nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mlgate_tracking.contract import Store
+from mlgate_tracking.entities import Fence
+from mlgate_tracking.server.decode import Request
+from mlgate_tracking.wire import Json
+
+if TYPE_CHECKING:
+    from mlgate_tracking.server.state import ServerState
+
+R = TypeVar("R", bound=Request)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as a handler sees it.
+
+    Attributes:
+        store: the store, or the view that the caller's step token allows.
+        fence: whose step token the caller sent, if any.
+        idempotency_key: header `Idempotency-Key`: the same key again must not create a second thing.
+        base_url: scheme, host and prefix that the caller used, for links in answers.
+    """
+
+    store: Store
+    server: ServerState
+    fence: Fence | None = None
+    idempotency_key: str | None = None
+    base_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A JSON endpoint; `path` is relative to `/api/` and may hold `{parameters}`."""
+
+    method: str
+    path: str
+    request: type[Request]
+    handler: Callable[[Call, Any], Json]
+    answers: Mapping[str, str]
+    """Keys of the answer and what they hold, for the API document."""
+
+    @property
+    def summary(self) -> str:
+        return (self.handler.__doc__ or self.handler.__name__.replace("_", " ")).strip().splitlines()[0]
+
+
+def endpoint(method: str, path: str, request: type[R], handler: Callable[[Call, R], Json], **answers: str) -> Endpoint:
+    return Endpoint(method, path, request, handler, answers)
+
+
+PAGED = {"next_page_token": "string"}
+"""The key that a page of a longer answer has."""
+
+__all__ = ["PAGED", "Call", "Endpoint", "endpoint"]

@@ -1,0 +1,264 @@
+"""Artifacts' bytes in and out, streamed: never more than a few chunks of a file in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import re
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
+from urllib.parse import quote
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from mlgate_tracking.artifacts import ArtifactRepository, ArtifactWriter
+from mlgate_tracking.artifacts.paths import safe_path
+from mlgate_tracking.errors import InvalidParameterValue, ResourceDoesNotExist, TrackingError
+from mlgate_tracking.server.access import check_may_write
+from mlgate_tracking.server.api import FAMILIES, error_body
+from mlgate_tracking.server.endpoints import Call
+from mlgate_tracking.server.settings import MEBIBYTE
+from mlgate_tracking.server.state import ServerState
+
+BLOCK = MEBIBYTE
+"""Bytes gathered before a thread is asked to write them."""
+
+UI_UPLOAD_LIMIT = 10 * MEBIBYTE
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+T = TypeVar("T")
+Handler = Callable[[ServerState, Request], "asyncio.Future[Response]"]
+
+
+class Files:
+    """The routes whose bodies are files."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
+    def routes(self) -> list[BaseRoute]:
+        """Proxied artifacts only while the server serves them."""
+        found: list[BaseRoute] = [
+            Route("/get-artifact", self._answered(self.run_file), methods=["GET"]),
+            Route("/model-versions/get-artifact", self._answered(self.version_file), methods=["GET"]),
+            Route("/ajax-api/2.0/mlflow/upload-artifact", self._answered(self.upload_from_page), methods=["POST"]),
+            Route(
+                "/ajax-api/2.0/mlflow/logged-models/{model_id}/artifacts/files",
+                self._answered(self.model_file),
+                methods=["GET"],
+            ),
+        ]
+        for family in FAMILIES:
+            path = family + "2.0/mlflow-artifacts/artifacts/{path:path}"
+            for method, handler in (("GET", self.download), ("PUT", self.upload), ("DELETE", self.delete)):
+                found.append(Route(path, self._answered(handler), methods=[method]))
+        return found
+
+    def _answered(self, handler: Callable[[Request], AsyncIterator[Response] | object]) -> Callable[[Request], object]:
+        async def answer(request: Request) -> Response:
+            try:
+                response = await handler(request)  # type: ignore[misc]  # bound coroutine methods
+            except TrackingError as error:
+                return Response(error_body(error), error.status, media_type="application/json")
+            except ClientDisconnect:
+                return Response(status_code=499)
+            assert isinstance(response, Response)
+            return response
+
+        return answer
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._state.threads, work)
+
+    def _call(self, request: Request) -> Call:
+        fence = request.scope.get("fence")
+        return Call(store=self._state.view(fence), server=self._state, fence=fence)
+
+    # --- the proxy --------------------------------------------------------------------------------------------------
+
+    async def download(self, request: Request) -> Response:
+        return await self._send_file(request, lambda: self._state.proxied, request.path_params["path"])
+
+    async def upload(self, request: Request) -> Response:
+        call, path = self._call(request), safe_path(request.path_params["path"])
+
+        def begin() -> ArtifactWriter:
+            check_may_write(call, path)
+            return self._state.proxied.writer(path)
+
+        await self._receive_file(request, await self._in_thread(begin))
+        return JSONResponse({})
+
+    async def delete(self, request: Request) -> Response:
+        call, path = self._call(request), safe_path(request.path_params["path"])
+        if not path:
+            raise InvalidParameterValue("name the artifact to delete; the whole destination cannot be deleted")
+
+        def remove() -> None:
+            check_may_write(call, path)
+            self._state.proxied.delete(path)
+
+        await self._in_thread(remove)
+        return JSONResponse({})
+
+    # --- by run, version and model ----------------------------------------------------------------------------------
+
+    async def run_file(self, request: Request) -> Response:
+        run_id = _query(request, "run_id", "run_uuid")
+        return await self._send_file(
+            request,
+            lambda: self._state.repository(self._call(request).store.get_run(run_id).info.artifact_uri),
+            _query(request, "path"),
+        )
+
+    async def version_file(self, request: Request) -> Response:
+        name, version = _query(request, "name"), _query(request, "version")
+        if not (version.isascii() and version.isdigit()):
+            raise InvalidParameterValue(f"Invalid value {version!r} for parameter 'version' supplied: not a number")
+
+        def repository() -> ArtifactRepository:
+            uri = self._call(request).store.get_model_version_download_uri(name, int(version))
+            return self._state.repository(uri)
+
+        return await self._send_file(request, repository, _query(request, "path"))
+
+    async def model_file(self, request: Request) -> Response:
+        model_id = request.path_params["model_id"]
+        return await self._send_file(
+            request,
+            lambda: self._state.repository(self._call(request).store.get_logged_model(model_id).artifact_uri),
+            _query(request, "artifact_file_path"),
+        )
+
+    async def upload_from_page(self, request: Request) -> Response:
+        call, run_id, path = self._call(request), _query(request, "run_id", "run_uuid"), _query(request, "path")
+
+        def begin() -> ArtifactWriter:
+            call.store.check_writable(run_id=run_id)
+            return self._state.repository(call.store.get_run(run_id).info.artifact_uri).writer(safe_path(path))
+
+        size = await self._receive_file(request, await self._in_thread(begin), limit=UI_UPLOAD_LIMIT)
+        if size == 0:
+            raise InvalidParameterValue("the file is empty; send between 1 byte and 10 MB")
+        return Response()
+
+    # --- streams ----------------------------------------------------------------------------------------------------
+
+    async def _receive_file(self, request: Request, writer: ArtifactWriter, limit: int | None = None) -> int:
+        size = 0
+        try:
+            async for block in _blocks(request):
+                size += len(block)
+                if limit is not None and size > limit:
+                    raise InvalidParameterValue(f"the file is longer than {limit} bytes; log it with a client instead")
+                await self._in_thread(lambda data=block: writer.write(data))  # type: ignore[misc]
+            if limit is None or size:
+                await self._in_thread(writer.commit)
+        finally:
+            await self._in_thread(writer.abort)
+        return size
+
+    async def _send_file(self, request: Request, repository: Callable[[], ArtifactRepository], path: str) -> Response:
+        safe = safe_path(path)
+        wanted = request.headers.get("range")
+
+        def begin() -> tuple[Iterator[bytes], int, int, int]:
+            store = repository()
+            info = store.stat(safe)
+            if info is None:
+                raise ResourceDoesNotExist(f"no artifact {safe!r}")
+            if info.size is None:
+                raise InvalidParameterValue(f"artifact {safe!r} is a directory; name a file")
+            start, end = _range(wanted, info.size)
+            return store.download(safe, start, end), start, end, info.size
+
+        chunks, start, end, size = await self._in_thread(begin)
+        headers = {
+            "Content-Length": str(end - start),
+            "Accept-Ranges": "bytes",
+            "Content-Disposition": _disposition(safe.rpartition("/")[2]),
+            "X-Content-Type-Options": "nosniff",
+        }
+        partial = end - start < size
+        if partial:
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+        media_type = mimetypes.guess_type(safe)[0] or "application/octet-stream"
+        return StreamingResponse(self._stream(chunks), 206 if partial else 200, headers, media_type)
+
+    async def _stream(self, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+        try:
+            while chunk := await self._in_thread(lambda: next(chunks, b"")):
+                yield chunk
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+
+
+async def _blocks(request: Request) -> AsyncIterator[bytes]:
+    """The body in blocks large enough to be worth a thread's while; unpacked if it came compressed."""
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip"):
+        raise InvalidParameterValue(f"Content-Encoding is {encoding}; send gzip or identity")
+    unpack = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
+    gathered = bytearray()
+    async for chunk in request.stream():
+        rest = chunk
+        while rest:
+            if unpack:
+                try:
+                    gathered += unpack.decompress(rest, BLOCK)
+                except zlib.error as error:
+                    raise InvalidParameterValue(f"the file is not valid gzip: {error}") from None
+                rest = unpack.unconsumed_tail
+            else:
+                gathered += rest
+                rest = b""
+            if len(gathered) >= BLOCK:
+                yield bytes(gathered)
+                gathered.clear()
+    if unpack and not unpack.eof:
+        raise InvalidParameterValue("the file is not valid gzip: it ends early")
+    if gathered:
+        yield bytes(gathered)
+
+
+def _range(header: str | None, size: int) -> tuple[int, int]:
+    """Start and exclusive end of the one range asked for; the whole file for none, several, or nonsense."""
+    match = _RANGE.fullmatch((header or "").strip())
+    if match is None or match.groups() == ("", ""):
+        return 0, size
+    first, last = match.groups()
+    if not first:
+        return max(0, size - int(last)), size
+    start = int(first)
+    end = min(int(last) + 1, size) if last else size
+    if start >= size:
+        raise _Unsatisfiable(f"range {header} lies outside the file's {size} bytes")
+    return (start, end) if end > start else (0, size)
+
+
+class _Unsatisfiable(InvalidParameterValue):
+    status = 416
+
+
+def _disposition(name: str) -> str:
+    # Always a download: a page among the artifacts must not run in the server's origin.
+    if name.isascii() and '"' not in name:
+        return f'attachment; filename="{name}"'
+    return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _query(request: Request, *names: str) -> str:
+    for name in names:
+        value = request.query_params.get(name)
+        if value:
+            return value
+    raise InvalidParameterValue(f"Missing value for required parameter '{names[0]}'.")
+
+
+__all__ = ["Files"]

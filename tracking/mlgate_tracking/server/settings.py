@@ -1,0 +1,50 @@
+"""How a server behaves; everything that `mlgate server` or the embedded server can be told."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Settings of one server.
+
+    Attributes:
+        artifacts_destination: where proxied artifacts lie: a directory or `s3://`, `gs://`, `abfss://`, `wasbs://`.
+        serve_artifacts: False turns the artifact proxy off; clients then need credentials of their own.
+        static_prefix: path in front of every route (`/mlgate`), for a server behind a reverse proxy.
+        access_token: what callers must send, as a bearer token or as the password of basic authentication; None
+            leaves the server open.
+        step_tokens_only: refuse every caller without a step token (the embedded server).
+        token_secret: key of the step tokens; servers that share a database must share it.
+        token_lifetime: seconds a step token is good for.
+        allowed_hosts: names that a `Host` header may carry besides loopback and private addresses; `*` allows all.
+        allowed_origins: origins that browsers may write from, besides loopback.
+        max_body_bytes: longest JSON body taken; artifacts are streamed and have no such limit.
+        threads: how many requests may be in the store at once.
+        gzip: compress JSON and text for clients that accept it.
+        access_log: one structured line per request.
+        webhook_schemes, webhook_private_addresses: where webhooks may go.
+    """
+
+    artifacts_destination: str = ""
+    serve_artifacts: bool = True
+    static_prefix: str = ""
+    access_token: str | None = field(default=None, repr=False)
+    step_tokens_only: bool = False
+    token_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    token_lifetime: float = 7 * 24 * 3600.0
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    max_body_bytes: int = 64 * MEBIBYTE
+    threads: int = 32
+    gzip: bool = False
+    access_log: bool = False
+    webhook_schemes: tuple[str, ...] = ("https",)
+    webhook_private_addresses: bool = False
+
+
+__all__ = ["MEBIBYTE", "ServerSettings"]

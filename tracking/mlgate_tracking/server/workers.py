@@ -1,0 +1,93 @@
+"""Several processes that accept from one socket.
+
+Each worker is a fresh interpreter (`python -m mlgate_tracking.server`): it inherits the listening socket and reads its
+configuration, secrets included, from its standard input. A worker that dies is replaced.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from types import FrameType
+from typing import BinaryIO
+
+import msgspec
+
+from mlgate_tracking.server.serve import DRAIN_SECONDS, ServeOptions, serve_on
+from mlgate_tracking.server.settings import ServerSettings
+
+log = logging.getLogger(__name__)
+
+RESTART_PAUSE = 1.0
+"""Seconds between the starts of workers that keep dying."""
+
+
+def supervise(listener: socket.socket, options: ServeOptions, settings: ServerSettings) -> None:
+    """Keep `options.workers` workers running until INT or TERM, then let them finish."""
+    stop = threading.Event()
+
+    def ask_to_stop(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for received in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(received, ask_to_stop)
+    configuration = msgspec.json.encode(Configuration(listener.fileno(), options, settings))
+    workers = [_start(listener, configuration) for _ in range(options.workers)]
+    while not stop.wait(0.1):
+        for index, worker in enumerate(workers):
+            if worker.poll() is not None:
+                log.error("worker %d ended with status %d; starting another", worker.pid, worker.returncode)
+                stop.wait(RESTART_PAUSE)
+                workers[index] = _start(listener, configuration)
+    listener.close()
+    _end(workers, time.monotonic() + DRAIN_SECONDS + 5)
+
+
+def _start(listener: socket.socket, configuration: bytes) -> subprocess.Popen[bytes]:
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "mlgate_tracking.server"],
+        stdin=subprocess.PIPE,
+        pass_fds=[listener.fileno()],
+        # Ctrl-C in a terminal reaches the supervisor alone, which then asks the workers.
+        start_new_session=True,
+    )
+    assert worker.stdin is not None
+    with worker.stdin as stream:
+        stream.write(configuration)
+    return worker
+
+
+def _end(workers: list[subprocess.Popen[bytes]], deadline: float) -> None:
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        try:
+            worker.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            worker.kill()
+            worker.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What a worker is told; `descriptor` is the inherited listening socket."""
+
+    descriptor: int
+    options: ServeOptions
+    settings: ServerSettings
+
+
+def run_worker(source: BinaryIO) -> None:
+    """Serve as the configuration on `source` says; the body of a worker process."""
+    configuration = msgspec.json.decode(source.read(), type=Configuration)
+    listener = socket.socket(fileno=configuration.descriptor)
+    serve_on(listener, configuration.options, configuration.settings)
+
+
+__all__ = ["Configuration", "run_worker", "supervise"]
