@@ -36,6 +36,8 @@ KEY_LENGTH = 250
 RUN_ID_LENGTH = 32
 MODEL_ID_LENGTH = 64
 URI_LENGTH = 2048
+STAGE_LENGTH = 100
+GOVERNANCE_ID_LENGTH = 64
 # Beyond 65,535 bytes MySQL needs a wider type than TEXT; the length only chooses it and is no limit elsewhere.
 MEDIUM_TEXT = sa.Text().with_variant(sa.Text(1_000_000), "mysql", "mariadb")
 
@@ -327,7 +329,7 @@ model_versions = sa.Table(
         nullable=False,
     ),
     sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("current_stage", sa.String(20), nullable=False),
+    sa.Column("current_stage", sa.String(STAGE_LENGTH), nullable=False),
     sa.Column("source", sa.String(URI_LENGTH), nullable=False),
     sa.Column("storage_location", sa.String(URI_LENGTH), nullable=True),
     sa.Column("run_id", sa.String(RUN_ID_LENGTH), nullable=True, index=True),
@@ -380,6 +382,181 @@ webhook_events = sa.Table(
 )
 sa.Index("ix_webhook_events_event", webhook_events.c.entity, webhook_events.c.action)
 
+# --- promotion: verdicts, approvals, promotions, rollbacks, the audit log, events -------------------------------------
+
+
+def _of_model() -> sa.Column[int]:
+    return sa.Column(
+        "registered_model_pk",
+        BigKey,
+        sa.ForeignKey("registered_models.registered_model_pk", ondelete="CASCADE"),
+        nullable=False,
+    )
+
+
+def _target() -> tuple[sa.Column[str], sa.Column[str]]:
+    return sa.Column("alias", sa.String(255), nullable=True), sa.Column("stage", sa.String(STAGE_LENGTH), nullable=True)
+
+
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    _pk("verdict_pk"),
+    sa.Column("verdict_id", sa.String(GOVERNANCE_ID_LENGTH), nullable=False, unique=True),
+    _of_model(),
+    sa.Column("version", sa.Integer, nullable=False),
+    # The whole record as JSON; what a statement asks for stands beside it.
+    sa.Column("body", MEDIUM_TEXT, nullable=False),
+    _time("created_at"),
+)
+sa.Index("ix_verdicts_model", verdicts.c.registered_model_pk, verdicts.c.verdict_pk)
+
+approvals = sa.Table(
+    "approvals",
+    metadata,
+    _pk("approval_pk"),
+    sa.Column("approval_id", sa.String(GOVERNANCE_ID_LENGTH), nullable=False, unique=True),
+    sa.Column("verdict_id", sa.String(GOVERNANCE_ID_LENGTH), nullable=False),
+    _of_model(),
+    sa.Column("version", sa.Integer, nullable=False),
+    *_target(),
+    sa.Column("role_name", sa.String(250), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("needed", sa.Integer, nullable=False),
+    sa.Column("four_eyes", sa.SmallInteger, nullable=False),
+    sa.Column("starter", sa.String(256), nullable=False),
+    sa.Column("requested_by", sa.String(256), nullable=False),
+    sa.Column("policy_digest", sa.String(64), nullable=False),
+    # The champion for which it was asked: once that has changed, nobody has approved anything.
+    sa.Column("champion_version", sa.Integer, nullable=True),
+    sa.Column("champion_revision", sa.BigInteger, nullable=False),
+    _time("requested_at"),
+    _time("expires_at", nullable=True),
+)
+sa.Index("ix_approvals_model", approvals.c.registered_model_pk, approvals.c.approval_pk)
+sa.Index("ix_approvals_status", approvals.c.status, approvals.c.approval_pk)
+
+approval_decisions = sa.Table(
+    "approval_decisions",
+    metadata,
+    _child_of("approval_pk", "approvals.approval_pk"),
+    _part("user_id", sa.String(256)),
+    sa.Column("approved", sa.SmallInteger, nullable=False),
+    sa.Column("remark", MEDIUM_TEXT, nullable=False),
+    _time("decided_at"),
+)
+
+role_members = sa.Table(
+    "role_members",
+    metadata,
+    _part("role_name", sa.String(250)),
+    _part("user_id", sa.String(256)),
+)
+
+promotions = sa.Table(
+    "promotions",
+    metadata,
+    _pk("revision"),
+    sa.Column("promotion_id", sa.String(GOVERNANCE_ID_LENGTH), nullable=False, unique=True),
+    _of_model(),
+    sa.Column("kind", sa.String(20), nullable=False),
+    *_target(),
+    sa.Column("version", sa.Integer, nullable=True),
+    sa.Column("previous_version", sa.Integer, nullable=True),
+    # Versions, separated by commas.
+    sa.Column("archived", MEDIUM_TEXT, nullable=False),
+    sa.Column("verdict_id", sa.String(GOVERNANCE_ID_LENGTH), nullable=True),
+    sa.Column("user_id", sa.String(256), nullable=False),
+    sa.Column("remark", MEDIUM_TEXT, nullable=False),
+    sa.Column("event_id", sa.String(GOVERNANCE_ID_LENGTH), nullable=False),
+    sa.Column("run_id", sa.String(RUN_ID_LENGTH), nullable=True),
+    sa.Column("intent_id", sa.String(GOVERNANCE_ID_LENGTH), nullable=True),
+    sa.Column("idempotency_key", sa.String(255), nullable=True, unique=True),
+    _time("created_at"),
+    sqlite_autoincrement=True,
+)
+sa.Index("ix_promotions_alias", promotions.c.registered_model_pk, promotions.c.alias, promotions.c.revision)
+sa.Index("ix_promotions_stage", promotions.c.registered_model_pk, promotions.c.stage, promotions.c.revision)
+sa.Index("ix_promotions_model", promotions.c.registered_model_pk, promotions.c.revision)
+
+rollback_intents = sa.Table(
+    "rollback_intents",
+    metadata,
+    _pk("intent_pk"),
+    sa.Column("intent_id", sa.String(GOVERNANCE_ID_LENGTH), nullable=False, unique=True),
+    _of_model(),
+    *_target(),
+    sa.Column("from_version", sa.Integer, nullable=True),
+    sa.Column("to_version", sa.Integer, nullable=True),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("reason", MEDIUM_TEXT, nullable=False),
+    sa.Column("user_id", sa.String(256), nullable=False),
+    sa.Column("checks", MEDIUM_TEXT, nullable=False),
+    sa.Column("promotion_id", sa.String(GOVERNANCE_ID_LENGTH), nullable=True),
+    _time("created_at"),
+    _time("due_at", nullable=True),
+)
+sa.Index("ix_rollback_intents_status", rollback_intents.c.status, rollback_intents.c.intent_pk)
+sa.Index("ix_rollback_intents_model", rollback_intents.c.registered_model_pk, rollback_intents.c.intent_pk)
+
+protected_models = sa.Table(
+    "protected_models",
+    metadata,
+    _child_of("registered_model_pk", "registered_models.registered_model_pk"),
+    sa.Column("policy_digest", sa.String(64), nullable=True),
+)
+
+# Only ever inserted into. It outlives the models that it tells of, so it holds names and no references.
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    _part("entry", BigKey),
+    _time("happened_at"),
+    sa.Column("user_id", sa.String(256), nullable=False),
+    sa.Column("action", sa.String(50), nullable=False),
+    sa.Column("model", sa.String(256), nullable=False),
+    sa.Column("data", MEDIUM_TEXT, nullable=False),
+    sa.Column("previous", sa.String(64), nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+)
+
+# One row, which every writer of the audit log holds until it has committed: that makes the log one chain.
+audit_head = sa.Table(
+    "audit_head",
+    metadata,
+    _part("head", sa.Integer),
+    sa.Column("entry", BigKey, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    _pk("entry"),
+    sa.Column("event_id", sa.String(GOVERNANCE_ID_LENGTH), nullable=False, unique=True),
+    sa.Column("entity", sa.String(50), nullable=False),
+    sa.Column("action", sa.String(50), nullable=False),
+    sa.Column("model", sa.String(256), nullable=False),
+    sa.Column("data", MEDIUM_TEXT, nullable=False),
+    _time("created_at"),
+    sqlite_autoincrement=True,
+)
+sa.Index("ix_outbox_model", outbox.c.model, outbox.c.entry)
+
+# What is still to be told to whom. The lowest entry of a webhook and model goes first; a worker claims it for a while.
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    _child_of("webhook_pk", "webhooks.webhook_pk"),
+    _child_of("entry", "outbox.entry"),
+    sa.Column("model", sa.String(256), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    _time("next_at"),
+    sa.Column("problem", MEDIUM_TEXT, nullable=False),
+)
+sa.Index("ix_deliveries_order", deliveries.c.webhook_pk, deliveries.c.model, deliveries.c.entry)
+
 # --- traces -----------------------------------------------------------------------------------------------------------
 
 traces = sa.Table(
@@ -417,10 +594,15 @@ trace_metadata = sa.Table(
 
 __all__ = [
     "BigKey",
+    "approval_decisions",
+    "approvals",
     "attribute_keys",
+    "audit_head",
+    "audit_log",
     "dataset_input_tags",
     "dataset_inputs",
     "datasets",
+    "deliveries",
     "experiment_tags",
     "experiments",
     "idempotency_keys",
@@ -435,16 +617,22 @@ __all__ = [
     "model_outputs",
     "model_version_tags",
     "model_versions",
+    "outbox",
     "params",
+    "promotions",
+    "protected_models",
     "registered_model_aliases",
     "registered_model_tags",
     "registered_models",
+    "role_members",
+    "rollback_intents",
     "runs",
     "tags",
     "text_hash",
     "trace_metadata",
     "trace_tags",
     "traces",
+    "verdicts",
     "webhook_events",
     "webhooks",
 ]
