@@ -269,10 +269,12 @@ class HttpSend:
                 # The server closed this idle connection just as we took it: a fresh one tells how things are.
                 connection = self._connect()
                 try:
-                    return self._exchange(connection, request)
+                    response = self._exchange(connection, request)
                 except BaseException:
                     connection.close()
                     raise
+                response.repeated = True
+                return response
             raise
         except BaseException:
             connection.close()
@@ -512,7 +514,7 @@ def retrying(send: Send, policy: RetryPolicy, sleep: Callable[[float], None] = t
                     raise
                 maybe_done = maybe_done or done
             else:
-                response.repeated = maybe_done
+                response.repeated = response.repeated or maybe_done
                 if last or not again or not _worth_retrying(request, response):
                     return response
                 maybe_done = maybe_done or response.status not in _SURELY_NOT_DONE
