@@ -75,7 +75,7 @@ def test_connections_are_reused(server: ScriptedServer, send: HttpSend) -> None:
 def test_a_connection_that_the_server_closed_while_idle_is_replaced(server: ScriptedServer, send: HttpSend) -> None:
     server.close_idle = True
     for _ in range(3):
-        assert send(COUNT_UP).status == 200
+        assert send(SAVE).status == 200
     assert [seen.connection for seen in server.seen] == [1, 2, 3]
 
 
