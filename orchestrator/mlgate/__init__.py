@@ -1,3 +1,27 @@
-"""mlgate runs MLproject files inside the orchestrator that a team already has."""
+"""mlgate runs MLproject files inside the orchestrator that a team already has.
+
+`mlgate.run_project(uri, ...)` runs one entry point; everything else is in the modules. Importing this package loads
+nothing: names are looked up on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlgate.api import run_project
 
 __version__ = "0.1.0"
+
+_API = {"run_project": "mlgate.api"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _API:
+        import importlib
+
+        return getattr(importlib.import_module(_API[name]), name)
+    raise AttributeError(f"module 'mlgate' has no attribute '{name}'")
+
+
+__all__ = ["__version__", "run_project"]

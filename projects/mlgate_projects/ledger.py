@@ -154,6 +154,7 @@ def reap(
     directory: Path,
     *,
     key: str | None = None,
+    only: Callable[[Row], bool] | None = None,
     close: Callable[[Reaped], None] | None = None,
     remove_containers: Callable[[str], int] | None = None,
     grace: float = 3.0,
@@ -162,6 +163,7 @@ def reap(
 
     Args:
         key: only rows of this step (what the next attempt of a step does before it starts).
+        only: rows for which this is true (those of one store, say).
         close: called for each row once its processes are gone, to close its run; the row stays, for the next `reap`,
             when it raises. Without it the row is taken away at once.
         remove_containers: ends the containers that carry a token and returns their number.
@@ -169,7 +171,7 @@ def reap(
     """
     reaped = []
     for row in rows(directory):
-        if (key is not None and row.key != key) or is_live(directory, row):
+        if (key is not None and row.key != key) or (only is not None and not only(row)) or is_live(directory, row):
             continue
         with _only_reaper(directory, row) as alone:
             if not alone:

@@ -1,0 +1,83 @@
+"""The environment variables of a step's process: the caller's, without what is nobody's business in there."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlgate.resolve import ResolvedStep
+    from mlgate.settings import Settings
+    from mlgate.tracking import Endpoint
+    from mlgate.workspace import Workspace
+    from mlgate_tracking.entities import StepRun
+
+# What belongs to the engine that runs us (its database URL and keys among them), or names a store and its credentials:
+# the step gets an endpoint and a token of its own.
+_WITHHELD = re.compile(
+    r"AIRFLOW|_AIRFLOW|PREFECT_|MLGATE_|MLFLOW_TRACKING_|MLFLOW_RUN_ID|MLFLOW_EXPERIMENT_|MLFLOW_REGISTRY_URI"
+)
+_SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|API_?KEY|ACCESS_KEY)", re.IGNORECASE)
+_SHORTEST_SECRET = 6
+"""Shorter values are not masked: hiding every `1` or `true` would make logs unreadable."""
+
+
+def child_environment(
+    resolved: ResolvedStep,
+    opened: StepRun,
+    endpoint: Endpoint,
+    *,
+    settings: Settings,
+    workspace: Workspace,
+    environ: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Everything that the child sees. `step.env` comes last, so a caller may override any of it."""
+    from mlgate_tracking.kit import stage
+
+    step = resolved.step
+    caller = os.environ if environ is None else environ
+    env = {name: value for name, value in caller.items() if not _WITHHELD.match(name)}
+    run = opened.run.info
+    env |= {
+        "MLFLOW_TRACKING_URI": endpoint.uri,
+        "MLFLOW_RUN_ID": run.run_id,
+        "MLFLOW_EXPERIMENT_ID": run.experiment_id,
+        "MLGATE_RUN_ID": run.run_id,
+        "MLGATE_ATTEMPT": str(opened.attempt),
+        "MLGATE_OUTPUTS": str(workspace.outputs_file),
+        "MLGATE_SPOOL": str(workspace.spool),
+        "PYTHONPATH": os.pathsep.join(
+            part for part in (str(stage(settings.kit)), str(step.env.get("PYTHONPATH", ""))) if part
+        ),
+        # Output is streamed as it comes; a buffered Python would hold it back until the end.
+        "PYTHONUNBUFFERED": "1",
+    }
+    if endpoint.token:
+        env["MLFLOW_TRACKING_TOKEN"] = endpoint.token
+    autolog = step.autolog if step.autolog is not None else resolved.entry_point.autolog
+    if not autolog:
+        env["MLGATE_AUTOLOG"] = "0"
+    env |= {name: value for name, value in step.env.items() if name != "PYTHONPATH"}
+    return env
+
+
+def secret_values(env: Mapping[str, str], names: Iterable[str], token: str | None) -> tuple[str, ...]:
+    """Values to mask in output: of the variables that are named, of those whose name says it, and the step's token."""
+    named = set(names)
+    values = {value for name, value in env.items() if name in named or _SECRET_NAME.search(name)}
+    if token:
+        values.add(token)
+    return tuple(sorted((value for value in values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True))
+
+
+def paths_in_child(env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Directories outside the project that the child reads or writes, for kinds that must mount them."""
+    names = ("MLGATE_OUTPUTS", "MLGATE_SPOOL", "PYTHONPATH")
+    found = (Path(part) for name in names for part in env.get(name, "").split(os.pathsep) if part)
+    return tuple(dict.fromkeys(path.parent if path.is_file() else path for path in found))
+
+
+__all__ = ["child_environment", "paths_in_child", "secret_values"]

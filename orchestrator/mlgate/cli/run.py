@@ -1,0 +1,264 @@
+"""`run-project` (and `mlgate run`): run one entry point of a project, tracked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlgate.cli.output import store_option
+
+if TYPE_CHECKING:
+    from mlgate.runner import Hooks
+    from mlgate.settings import Settings
+    from mlgate.step import Step, StepResult
+
+ENV_MANAGERS = ["local", "system", "virtualenv", "uv", "conda", "docker", "external"]
+
+
+def _pairs(_ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"'{value[:60]}' is not NAME=VALUE, as in {param.opts[0]} alpha=0.5")
+        if name in pairs:
+            raise click.BadParameter(f"'{name}' is given twice")
+        pairs[name] = text
+    return pairs
+
+
+def _docker_args(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str | bool]:
+    args: dict[str, str | bool] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if name in args:
+            raise click.BadParameter(f"'{name}' is given twice")
+        args[name] = text if equals else True
+    return args
+
+
+def _complete_entry_point(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    directory = Path(str(ctx.params.get("uri") or "."))
+    if not directory.is_dir():
+        return []
+    from mlgate_projects.parse import load_project
+
+    return [name for name in load_project(directory).entry_points if name.startswith(incomplete)]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.argument("uri")
+@click.option(
+    "-e", "--entry-point", default="main", show_default=True, metavar="NAME", shell_complete=_complete_entry_point,
+    help="Entry point of the project, or a script in it (train.py).",
+)  # fmt: skip
+@click.option("-v", "--version", metavar="REF", help="Branch, tag or commit of a git project.")
+@click.option(
+    "-P", "--param-list", "parameters", multiple=True, metavar="NAME=VALUE", callback=_pairs,
+    help="A parameter; repeat for more. Ones that the project does not declare are appended as --NAME VALUE.",
+)  # fmt: skip
+@click.option(
+    "-A", "--docker-args", multiple=True, metavar="NAME=VALUE", callback=_docker_args,
+    help="An argument for docker run, as in -A gpus=all or -A t.",
+)  # fmt: skip
+@click.option("--experiment-name", envvar="MLFLOW_EXPERIMENT_NAME", metavar="NAME", help="Created when it is new.")
+@click.option("--experiment-id", envvar="MLFLOW_EXPERIMENT_ID", metavar="ID")
+@click.option("--run-name", metavar="NAME", help="Name of the run; made up when left away.")
+@click.option("--env-manager", type=click.Choice(ENV_MANAGERS), help="Instead of what the project declares.")
+@click.option("--python", metavar="PATH", help="Interpreter for --env-manager external.")
+@click.option("--conda-tool", type=click.Choice(["rattler", "conda", "mamba", "micromamba"]), help="Who solves conda.")
+@click.option("--strict-python", is_flag=True, help="Refuse another patch version of Python than the one asked for.")
+@click.option("--locked", is_flag=True, help="Refuse to resolve packages anew when the lock has drifted.")
+@click.option("--offline", is_flag=True, help="Use only what is cached.")
+@click.option("--build-image", is_flag=True, help="Docker: build an image that holds the project's code.")
+@click.option("--storage-dir", type=click.Path(file_okay=False), help="Where remote path parameters are downloaded to.")
+@click.option("--timeout", metavar="TIME", help="End the step after this long: 90, 90s, 30m, 2h.")
+@click.option("-b", "--backend", default="local", hidden=True)
+@click.option("-c", "--backend-config", hidden=True)
+@click.option("--run-id", hidden=True)
+@click.option("--plan", is_flag=True, help="Print what would happen; change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, everything else on stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing but the step's own output.")
+@click.option("--no-system-metrics", is_flag=True, help="Do not sample CPU, memory, disk, network and GPUs.")
+@click.option("--no-autolog", is_flag=True, help="Do not log frameworks automatically.")
+@store_option
+def run(**options: Any) -> int:
+    """Run a project from URI: a directory, a git URL (https, ssh, file), each with #subdirectory if need be.
+
+    The step runs in the environment that the project declares, and everything about it is in the tracking store.
+    """
+    from mlgate.settings import load_settings
+
+    _check_options(options)
+    settings = load_settings(tracking_uri=options["tracking_uri"])
+    step = _step(options)
+    if options["plan"]:
+        return _print_plan(step, settings, options)
+    from mlgate.runner import run_step
+
+    with _cancelled_by_signals() as cancel:
+        result = run_step(step, settings=settings, hooks=_hooks(options, cancel))
+    _report(result, settings, options)
+    return result.exit_code
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    if options["experiment_name"] is not None and options["experiment_id"] is not None:
+        raise click.UsageError("--experiment-name and --experiment-id exclude each other")
+    if options["backend"] != "local":
+        raise click.UsageError(
+            f"--backend {options['backend']}: mlgate runs steps here, or under Airflow and Prefect; see docs/how-to"
+        )
+
+
+def _step(options: dict[str, Any]) -> Step:
+    from mlgate.duration import parse_duration
+    from mlgate.step import Engine, Step
+
+    extra = {
+        name: options[name]
+        for name in ("python", "conda_tool", "strict_python", "locked", "offline", "build_image", "docker_args")
+        if options[name]
+    }
+    engine_id = options["run_id"] or f"local-{uuid.uuid4().hex}"
+    return Step(
+        uri=options["uri"],
+        engine=Engine("local", engine_id),
+        name=options["entry_point"],
+        entry_point=options["entry_point"],
+        parameters=options["parameters"],
+        version=options["version"],
+        env_manager=options["env_manager"],
+        experiment_name=options["experiment_name"],
+        experiment_id=options["experiment_id"],
+        run_name=options["run_name"],
+        timeout=parse_duration(options["timeout"], "--timeout") if options["timeout"] else None,
+        storage_dir=options["storage_dir"],
+        autolog=False if options["no_autolog"] else None,
+        system_metrics=not options["no_system_metrics"],
+        env_options=extra,
+    )
+
+
+@contextmanager
+def _cancelled_by_signals() -> Iterator[threading.Event]:
+    """Ctrl-C, TERM and a lost terminal end the step; a second Ctrl-C changes nothing, the end takes 5 s at most."""
+    cancel = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        cancel.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield cancel
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _hooks(options: dict[str, Any], cancel: threading.Event) -> Hooks:
+    from mlgate.runner import Hooks
+    from mlgate_projects.process import Stream
+
+    quiet, as_json = options["quiet"], options["as_json"]
+    # With --json standard output belongs to the JSON object alone.
+    targets = {Stream.STDOUT: sys.stderr if as_json else sys.stdout, Stream.STDERR: sys.stderr}
+
+    def output(stream: Stream, data: bytes) -> None:
+        target = targets[stream]
+        try:
+            target.buffer.write(data)
+            target.buffer.flush()
+        except BrokenPipeError:
+            cancel.set()
+
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(click.style(line, dim=True), err=True)
+
+    def warn(line: str) -> None:
+        if not quiet:
+            click.echo(f"warning: {line}", err=True)
+
+    return Hooks(progress=say, warn=warn, output=output, cancel=cancel)
+
+
+def _report(result: StepResult, settings: Settings, options: dict[str, Any]) -> None:
+    if options["as_json"]:
+        click.echo(json.dumps(asdict(result), default=str))
+        return
+    if options["quiet"]:
+        return
+    colour = "green" if result.ok else "red"
+    lines = [f"{click.style(result.status, fg=colour)} in {result.ended - result.started:.1f} s"]
+    if result.reason:
+        lines[0] += f": {result.reason}"
+    lines.append(f"Run ID: {result.run_id}")
+    metrics = {name: value for name, value in result.metrics.items() if not name.startswith("system/")}
+    if metrics:
+        shown = [f"{name} {value:.4g}" for name, value in sorted(metrics.items())]
+        lines.append("Metrics: " + ", ".join(shown[:12]) + (f" and {len(shown) - 12} more" if len(shown) > 12 else ""))
+    lines.append(f"Artifacts: {_artifact_place(result, settings)}")
+    lines.append(f"Look at it: mlgate runs show {result.run_id[:8]}")
+    click.echo("\n".join(lines), err=not sys.stdout.isatty() and os.environ.get("MLGATE_REPORT") == "stderr")
+
+
+def _artifact_place(result: StepResult, settings: Settings) -> str:
+    if settings.remote or not result.artifact_uri.startswith("mlflow-artifacts:/"):
+        return result.artifact_uri
+    from mlgate_tracking.client import artifacts_destination_of
+
+    root = artifacts_destination_of(settings.tracking_uri, settings.artifacts_destination)
+    return f"{root}/{result.artifact_uri.removeprefix('mlflow-artifacts:/').lstrip('/')}"
+
+
+def _print_plan(step: Step, settings: Settings, options: dict[str, Any]) -> int:
+    from mlgate.resolve import resolve_step
+
+    resolved = resolve_step(step, settings, progress=_hooks(options, threading.Event()).progress)
+    key = resolved.environment.key(resolved.spec, resolved.options)
+    plan = {
+        "project": resolved.project.name or resolved.source.name,
+        "source": resolved.source.name,
+        "commit": resolved.source.commit,
+        "dirty": resolved.source.dirty,
+        "directory": str(resolved.source.directory),
+        "entry_point": resolved.entry_point.name,
+        "parameters": dict(resolved.parameters.logged),
+        "command": resolved.command,
+        "environment": {"kind": key.kind, "digest": key.digest, "ready": key.hit, "description": key.description},
+        "experiment": step.experiment_name or step.experiment_id or "0",
+        "store": settings.tracking_uri,
+        "warnings": list(resolved.warnings),
+    }
+    if options["as_json"]:
+        click.echo(json.dumps(plan, indent=2, default=str))
+        return 0
+    commit = f" at {resolved.source.commit[:12]}" if resolved.source.commit else ""
+    click.echo(f"project      {plan['project']} from {plan['source']}{commit}{' (changed)' if plan['dirty'] else ''}")
+    click.echo(f"entry point  {plan['entry_point']}")
+    for name, value in resolved.parameters.logged.items():
+        click.echo(f"  {name} = {value[:100]}")
+    click.echo(f"command      {resolved.command}")
+    state = "ready" if key.hit else "to be built"
+    click.echo(f"environment  {key.description} ({key.kind}, {state}) {key.digest[:12]}")
+    click.echo(f"experiment   {plan['experiment']} in {settings.tracking_uri}")
+    for warning in resolved.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return 0
+
+
+__all__ = ["run"]
