@@ -1,0 +1,257 @@
+"""Virtual environments from `python_env.yaml`: resolved once to a lock with hashes, installed by uv.
+
+The lock of a request stays in the cache when the environment is collected, so that building it again installs the same.
+A `python_env.lock` beside the file (written by `mlgate env lock`) goes with the project instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mlgate_projects import interpreters, process
+from mlgate_projects.envs import EnvKey, EnvOptions, Prepared, Progress
+from mlgate_projects.envs.cache import Built, Cache, digest_of
+from mlgate_projects.envs.installed import canonical_name, installed_packages, site_packages_of, with_python_first
+from mlgate_projects.envs.installer import run_uv
+from mlgate_projects.envs.requirements import Requirements, flatten
+from mlgate_projects.errors import EnvironmentUnavailable
+from mlgate_projects.interpreters import Interpreter
+from mlgate_projects.process import Cancel, OnOutput, OnStart, Outcome, ProcessRequest
+from mlgate_projects.spec import EnvSpec, VirtualenvSpec
+
+_LOCK = "mlgate-lock.txt"  # in the environment
+_MADE_FROM = "# mlgate-lock: "  # first line of a lock: digest of the request that it answers
+_WITH_SETUPTOOLS = (3, 11)  # newest Python whose own `venv` brings setuptools, so that old packages count on it
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A specification with everything that decides what gets installed."""
+
+    interpreter: Interpreter
+    requirements: Requirements
+    options: EnvOptions
+    file: str
+    warnings: tuple[str, ...]
+    project_lock: str | None
+
+    @property
+    def digest(self) -> str:
+        """Identity of the environment: of this interpreter, on this machine's kind."""
+        about = self.interpreter
+        python = [about.implementation, about.version, about.platform, about.path]
+        lock = None if self.project_lock is None else hashlib.sha256(self.project_lock.encode()).hexdigest()
+        return digest_of({"kind": "virtualenv", "python": python, "request": self._content(), "lock": lock})
+
+    @property
+    def lock_digest(self) -> str:
+        """Identity of the lock: any interpreter of the same minor version and platform may replay it."""
+        about = self.interpreter
+        python = [about.implementation, about.minor, about.platform]
+        return digest_of({"kind": "virtualenv-lock", "python": python, "request": self._content()})
+
+    @property
+    def description(self) -> str:
+        asked = len(self.requirements.lines)
+        return f"python {self.interpreter.version}, {self.file or 'no file'}, {asked} requirements"
+
+    def _content(self) -> dict[str, Any]:
+        flat = self.requirements
+        return {
+            "lines": flat.lines,
+            "constraints": flat.constraints,
+            "sources": flat.sources,
+            "index": self.options.index_policy,
+        }
+
+
+class VirtualenvEnvironment:
+    kind: ClassVar[str] = "virtualenv"
+
+    def key(self, spec: EnvSpec, options: EnvOptions) -> EnvKey:
+        request = _read(spec, options)
+        found = Cache(options.cache_root).lookup(self.kind, request.digest)
+        return EnvKey(self.kind, request.digest, hit=found is not None, description=request.description)
+
+    def prepare(self, spec: EnvSpec, options: EnvOptions, progress: Progress) -> Prepared:
+        request = _read(spec, options)
+        for warning in request.warnings:
+            progress(warning)
+        cache = Cache(options.cache_root)
+
+        def build(directory: Path) -> Built:
+            return _build(request, directory, progress)
+
+        fingerprint, reused = cache.obtain(
+            self.kind, request.digest, build, description=request.description, progress=progress
+        )
+        return cache.prepared(fingerprint, reused=reused, warnings=request.warnings)
+
+    def run(
+        self,
+        prepared: Prepared,
+        command: str,
+        request: ProcessRequest,
+        on_output: OnOutput,
+        cancel: Cancel,
+        on_start: OnStart,
+    ) -> Outcome:
+        location = Path(prepared.location)
+        env = with_python_first(request.env, location / "bin", location)
+        with Cache(location.parents[1]).in_use(prepared.kind, prepared.digest):
+            if not location.joinpath("bin/python").exists():
+                raise EnvironmentUnavailable(
+                    f"environment {location} was removed after it was made; run the step again"
+                )
+            return process.run(replace(request, argv=("bash", "-c", command), env=env), on_output, cancel, on_start)
+
+    def lock(self, spec: EnvSpec, options: EnvOptions, progress: Progress) -> Path:
+        """Resolve anew and write the project's lock beside its `python_env.yaml`; returns its path."""
+        assert isinstance(spec, VirtualenvSpec)
+        request = replace(_read(spec, replace(options, locked=False)), project_lock=None)
+        path = _project_lock_path(spec, options)
+        path.write_text(_resolve(request, options.cache_root, progress), encoding="utf-8")
+        return path
+
+
+def _read(spec: EnvSpec, options: EnvOptions) -> _Request:
+    assert isinstance(spec, VirtualenvSpec)
+    remembered = options.cache_root / "interpreters.json"
+    interpreter, warning = interpreters.find(spec.python, strict=options.strict_python, remembered=remembered)
+    groups = (("build_dependencies", spec.build_dependencies), ("dependencies", spec.dependencies))
+    requirements = flatten(groups, file=spec.file, project=options.project_directory)
+    warnings = [] if warning is None else [warning]
+    request = _Request(interpreter, _with_seeds(requirements, interpreter), options, spec.file, (), None)
+    lock: str | None = None
+    path = _project_lock_path(spec, options)
+    with contextlib.suppress(FileNotFoundError):
+        lock = path.read_text(encoding="utf-8")
+        if not lock.startswith(f"{_MADE_FROM}{request.lock_digest}\n"):
+            drifted = f"{path.name} was made for other requirements, another python or another platform than now"
+            if options.locked:
+                raise EnvironmentUnavailable(f"{drifted}; write it anew with `mlgate env lock`")
+            warnings.append(f"{drifted}; it is left out")
+            lock = None
+    return replace(request, warnings=tuple(warnings), project_lock=lock)
+
+
+def _with_seeds(requirements: Requirements, interpreter: Interpreter) -> Requirements:
+    """Add what Python's own virtual environments bring, unless the file says otherwise: pip, and once setuptools."""
+    if requirements.hashed:  # every line must have its hash; ours would have none
+        return requirements
+    seeds = ["pip"]
+    if interpreter.numbers[:2] <= _WITH_SETUPTOOLS:
+        seeds.append("setuptools<81")  # the last ones with pkg_resources, for which old packages want it
+    missing = [seed for seed in seeds if canonical_name(re.split(r"[<=>]", seed)[0]) not in requirements.names]
+    return replace(requirements, lines=(*requirements.lines, *missing))
+
+
+def _project_lock_path(spec: VirtualenvSpec, options: EnvOptions) -> Path:
+    return (options.project_directory / (spec.file or "python_env.yaml")).with_suffix(".lock")
+
+
+def _build(request: _Request, directory: Path, progress: Progress) -> Built:
+    about, options = request.interpreter, request.options
+    progress(f"creating a virtual environment with python {about.version}")
+    run_uv(
+        ["venv", "--no-project", "--no-config", "--python", about.path, "--allow-existing", str(directory)],
+        cwd=directory,
+        progress=lambda _: None,
+        what="creating the virtual environment",
+    )
+    lock = request.project_lock or _locked_before(request)
+    if lock is None:
+        if options.locked:
+            raise EnvironmentUnavailable(
+                f"{request.file or 'python_env.yaml'}: there is no lock; write one with `mlgate env lock`"
+            )
+        lock = _resolve(request, options.cache_root, progress)
+    path = directory / _LOCK
+    path.write_text(lock, encoding="utf-8")
+    _install(request, directory, path, progress)
+    return Built(
+        python="bin/python",
+        python_version=about.version,
+        packages=installed_packages(site_packages_of(directory)),
+        lock_digest=hashlib.sha256(lock.encode()).hexdigest(),
+        extra={"lock": _LOCK, "requirements": "\n".join(map(_without_credentials, request.requirements.lines))},
+    )
+
+
+def _install(request: _Request, directory: Path, lock: Path, progress: Progress) -> None:
+    options = request.options
+    arguments = ["pip", "sync", "--python", str(directory / "bin/python"), "--allow-empty-requirements", str(lock)]
+    if not request.requirements.local:
+        arguments.append("--require-hashes")
+    if options.offline:
+        arguments.append("--offline")
+    # Code is compiled when it is first imported, unless the caller's steps are told not to write what they compile.
+    if options.extra.get("compile_bytecode") or os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        arguments.append("--compile-bytecode")
+    # uv keeps what it built from a directory until the project's metadata changes; its code may have changed alone.
+    named = re.finditer(r"^([\w.-]+)(?:\[.*\])? @ file:", lock.read_text(encoding="utf-8"), re.MULTILINE)
+    for match in named:
+        arguments += ["--refresh-package", match[1]]
+    run_uv(
+        [*arguments, *options.index_policy],
+        cwd=options.project_directory,
+        progress=progress,
+        what=f"installing {request.file or 'the environment'}",
+    )
+
+
+def _locked_before(request: _Request) -> str | None:
+    with contextlib.suppress(FileNotFoundError):
+        return _kept_lock(request, request.options.cache_root).read_text(encoding="utf-8")
+    return None
+
+
+def _kept_lock(request: _Request, root: Path) -> Path:
+    return root / "virtualenv" / "locks" / f"{request.lock_digest}.txt"
+
+
+def _resolve(request: _Request, root: Path, progress: Progress) -> str:
+    """Resolve the request to a lock with a hash for every file, and keep it."""
+    kept = _kept_lock(request, root)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    wanted = kept.with_suffix(f".{os.getpid()}.in")
+    limits = kept.with_suffix(f".{os.getpid()}.limits")
+    partial = kept.with_suffix(f".{os.getpid()}.partial")
+    options, flat = request.options, request.requirements
+    arguments = ["pip", "compile", "--generate-hashes", "--no-header", "--no-annotate", "--emit-index-url"]
+    arguments += ["--emit-find-links", "--python", request.interpreter.path, "--no-strip-extras", "--quiet"]
+    arguments += ["--output-file", str(partial), str(wanted)]
+    if options.offline:
+        arguments.append("--offline")
+    progress(f"resolving {len(flat.lines)} requirements")
+    try:
+        wanted.write_text("".join(f"{line}\n" for line in flat.lines), encoding="utf-8")
+        if flat.constraints:
+            limits.write_text("".join(f"{line}\n" for line in flat.constraints), encoding="utf-8")
+            arguments += ["--constraints", str(limits)]
+        run_uv(
+            [*arguments, *options.index_policy],
+            cwd=options.project_directory,
+            progress=progress,
+            what=f"resolving {request.file or 'the environment'}",
+        )
+        text = f"{_MADE_FROM}{request.lock_digest}\n{partial.read_text(encoding='utf-8')}"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(kept)
+        return text
+    finally:
+        for path in (wanted, limits, partial):
+            path.unlink(missing_ok=True)
+
+
+def _without_credentials(line: str) -> str:
+    return re.sub(r"://[^/@\s]+@", "://***@", line)
+
+
+__all__ = ["VirtualenvEnvironment"]
