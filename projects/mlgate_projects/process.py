@@ -290,7 +290,8 @@ class _Running:
         self, request: ProcessRequest, child: subprocess.Popen[bytes], token: str, on_output: OnOutput
     ) -> None:
         self._request, self._child, self._token = request, child, token
-        self._ticks = procfs.start_ticks(child.pid)
+        found = procfs.process(child.pid)  # it may have ended already, but it is not reaped
+        self._ticks = 0 if found is None else found.start_ticks
         self._usage: resource.struct_rusage | None = None
         self._status: int | None = None
         self._cpu: dict[tuple[int, int], float] = {}
