@@ -363,10 +363,10 @@ class _Running:
         cpu, peak = sum(self._cpu.values()), self._peak
         if self._usage is not None:
             cpu = max(cpu, self._usage.ru_utime + self._usage.ru_stime)
-            # Between vfork and exec the child is counted with this process's own memory, so a peak that is not above
-            # it says nothing, and the samples have to do.
+            # Between vfork and exec the child is counted with this process's own memory, so a peak that is not well
+            # above it (the kernel's counters are not exact) says nothing, and the samples have to do.
             unit = 1024 if os.uname().sysname == "Linux" else 1
-            if self._usage.ru_maxrss > own_peak or not peak:
+            if self._usage.ru_maxrss > own_peak * 1.1 or not peak:
                 peak = max(peak, self._usage.ru_maxrss * unit)
         return Outcome(
             argv=self._request.argv,
