@@ -125,7 +125,7 @@ class _Reader:
             entry_points=entry_points,
             environment=environment,
             pipelines=pipelines,
-            warnings=tuple(self.warnings),
+            warnings=_in_order(self.warnings),
         )
 
     def _entry_point(self, document: Document, key: object, data: object) -> EntryPoint:
@@ -343,7 +343,11 @@ class _Reader:
             elif len(item) == 2:
                 pairs.append((str(item[0]), "" if item[1] is None else str(item[1])))
             else:
-                self._warn(document, (*path, index), f"{item!r} is ignored; the item {wanted}")
+                self._warn(
+                    document,
+                    (*path, index),
+                    f"{item!r} is ignored; the item must be a name to copy from here, or a pair to set",
+                )
         return tuple(pairs)
 
     # --- values -------------------------------------------------------------------------------------------------
@@ -445,6 +449,10 @@ def virtualenv_from_conda(spec: CondaSpec) -> tuple[VirtualenvSpec, tuple[str, .
     return replace(
         VirtualenvSpec(), file=spec.file, python=python, build_dependencies=tuple(build), dependencies=spec.pip
     ), tuple(left)
+
+
+def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
+    return tuple(sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column)))
 
 
 def _kind(value: object) -> str:

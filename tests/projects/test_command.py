@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,37 @@ def test_a_megabyte_reaches_shell_commands_unchanged(tmp_path: Path) -> None:
     line = render(entry_point("printf %s {text} > out", "text"), ResolvedParameters(declared={"text": text}))
     bash(runnable(line, tmp_path / "it's here"), tmp_path)
     assert (tmp_path / "out").read_bytes() == text.encode()
+
+
+@pytest.mark.parametrize("size", [100_000, 1_000_000])
+@pytest.mark.parametrize("interpreter", ["python", "python3"])
+def test_a_long_value_reaches_a_python_script_unchanged(tmp_path: Path, size: int, interpreter: str) -> None:
+    """Linux takes no argument of more than 128 KiB, so the step kit puts the value back; here in its simplest form."""
+    files = {
+        "kit/sitecustomize.py": "import mlgate_tracking.kit.arguments as a; a.expand()\n",
+        "show.py": "import sys; open('out', 'wb').write('|'.join(sys.argv[1:]).encode('utf-8', 'surrogateescape'))\n",
+        f"bin/{interpreter}": f'#!/bin/sh\nexec {sys.executable} "$@"\n',
+    }
+    project = project_dir(tmp_path, files)
+    (project / "bin" / interpreter).chmod(0o755)
+    text = (HOSTILE * (size // len(HOSTILE) + 1))[:size]
+    line = render(entry_point(interpreter + " show.py --a {text} -b", "text"), ResolvedParameters({"text": text}))
+    env = {"PATH": f"{project}/bin:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(["kit", *sys.path])}
+    done = subprocess.run(
+        ["bash", "-c", runnable(line, tmp_path / "private")],
+        cwd=project,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (project / "out").read_text() == f"--a|{text}|-b"
+
+
+def test_other_programs_say_that_an_argument_is_too_long(tmp_path: Path) -> None:
+    line = runnable(render(entry_point("env echo {a}", "a"), ResolvedParameters({"a": "x" * 200_000})), tmp_path / "p")
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 126
+    assert "Argument list too long" in done.stderr
