@@ -1,0 +1,53 @@
+"""`SqlStore`: the store contract over a database, put together from its parts."""
+
+from __future__ import annotations
+
+from mlgate_tracking.contract import Store
+from mlgate_tracking.entities import Fence
+from mlgate_tracking.store.database import Database, open_database
+from mlgate_tracking.store.experiments import ExperimentStore, create_default_experiment
+from mlgate_tracking.store.inputs import InputStore
+from mlgate_tracking.store.keys import KeyTable
+from mlgate_tracking.store.metrics import MetricStore
+from mlgate_tracking.store.run_data import RunDataStore
+from mlgate_tracking.store.runs import RunStore
+from mlgate_tracking.store.steps import StepRunStore
+
+PROXIED_ROOT = "mlflow-artifacts:/"
+
+
+class SqlStore(ExperimentStore, RunStore, RunDataStore, MetricStore, InputStore, StepRunStore, Store):
+    """Experiments, runs, models and the registry in SQLite, PostgreSQL or MySQL/MariaDB.
+
+    Args:
+        uri: `sqlite:///file.db`, `postgresql://...` or `mysql://...`; see `open_database`.
+        artifact_root: URI below which new experiments get their artifact location.
+
+    Raises:
+        BadRequest: the database's schema is older or newer than this version's.
+    """
+
+    def __init__(self, uri: str, artifact_root: str = PROXIED_ROOT) -> None:
+        self._attach(
+            open_database(uri, lambda tx: create_default_experiment(tx, artifact_root)), KeyTable(), artifact_root, None
+        )
+
+    def _attach(self, database: Database, keys: KeyTable, artifact_root: str, fence: Fence | None) -> None:
+        self.database = database
+        self.keys = keys
+        self.artifact_root = artifact_root
+        self.fence = fence
+
+    def fenced(self, fence: Fence) -> SqlStore:
+        view = object.__new__(type(self))
+        view._attach(self.database, self.keys, self.artifact_root, fence)
+        return view
+
+    def close(self) -> None:
+        if self.fence is None:
+            self.database.close()
+
+
+SqlStore.__abstractmethods__ = frozenset()  # until search and registry are in place
+
+__all__ = ["PROXIED_ROOT", "SqlStore"]
