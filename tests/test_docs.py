@@ -25,8 +25,8 @@ def commands_in(page: Path) -> Iterator[list[str]]:
     """Words of every `mlgate …` and `run-project …` line in code of the page."""
     for block, inline in _CODE.findall(page.read_text(encoding="utf-8")):
         text = (block or inline).replace("\\\n", " ")
-        for line in text.splitlines():
-            line = re.split(r"\s#\s|\s\|\s|\s*&&", line.strip().removeprefix("$ "))[0].strip()
+        for raw in text.splitlines():
+            line = re.split(r"\s#\s|\s\|\s|\s*&&", raw.strip().removeprefix("$ "))[0].strip()
             if re.match(r"(mlgate|run-project)(\s|$)", line):
                 try:
                     yield shlex.split(line.replace("…", "..."))

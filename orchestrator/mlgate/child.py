@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlgate_projects.envs import inherited_variables
+
 if TYPE_CHECKING:
     from mlgate.resolve import ResolvedStep
     from mlgate.settings import Settings
@@ -15,11 +17,8 @@ if TYPE_CHECKING:
     from mlgate.workspace import Workspace
     from mlgate_tracking.entities import StepRun
 
-# What belongs to the engine that runs us (its database URL and keys among them), or names a store and its credentials:
-# the step gets an endpoint and a token of its own.
-_WITHHELD = re.compile(
-    r"AIRFLOW|_AIRFLOW|PREFECT_|MLGATE_|MLFLOW_TRACKING_|MLFLOW_RUN_ID|MLFLOW_EXPERIMENT_|MLFLOW_REGISTRY_URI"
-)
+# Names a store, a run or credentials for them: the step gets an endpoint and a token of its own.
+_WITHHELD = re.compile(r"MLGATE_|MLFLOW_TRACKING_|MLFLOW_RUN_ID|MLFLOW_EXPERIMENT_|MLFLOW_REGISTRY_URI")
 _SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE_KEY|API_?KEY|ACCESS_KEY)", re.IGNORECASE)
 _SHORTEST_SECRET = 6
 """Shorter values are not masked: hiding every `1` or `true` would make logs unreadable."""
@@ -39,8 +38,10 @@ def child_environment(
 
     step = resolved.step
     caller = os.environ if environ is None else environ
-    env = {name: value for name, value in caller.items() if not _WITHHELD.match(name)}
+    inherited = inherited_variables(resolved.spec.kind, caller)
+    env = {name: value for name, value in inherited.items() if not _WITHHELD.match(name)}
     run = opened.run.info
+    python_path = (str(stage(settings.kit)), step.env.get("PYTHONPATH", ""), inherited.get("PYTHONPATH", ""))
     env |= {
         "MLFLOW_TRACKING_URI": endpoint.uri,
         "MLFLOW_RUN_ID": run.run_id,
@@ -49,9 +50,7 @@ def child_environment(
         "MLGATE_ATTEMPT": str(opened.attempt),
         "MLGATE_OUTPUTS": str(workspace.outputs_file),
         "MLGATE_SPOOL": str(workspace.spool),
-        "PYTHONPATH": os.pathsep.join(
-            part for part in (str(stage(settings.kit)), str(step.env.get("PYTHONPATH", ""))) if part
-        ),
+        "PYTHONPATH": os.pathsep.join(part for part in python_path if part),
         # Output is streamed as it comes; a buffered Python would hold it back until the end.
         "PYTHONUNBUFFERED": "1",
     }
