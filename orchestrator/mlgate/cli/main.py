@@ -13,7 +13,12 @@ import click
 from mlgate import __version__
 
 # Command → (module:attribute, one line for --help). One line per group; nothing here is imported to print the help.
-_COMMANDS: dict[str, tuple[str, str]] = {}
+_COMMANDS: dict[str, tuple[str, str]] = {
+    "completion": ("mlgate.cli.completion:completion", "Print the completion script of a shell."),
+    "project": ("mlgate.cli.project:project", "Look at a project: entry points, parameters, environment."),
+    "reap": ("mlgate.cli.reap:reap", "End what killed runners left behind and close its runs."),
+    "run": ("mlgate.cli.run:run", "Run a project from a path or a git URL (the same command as run-project)."),
+}
 
 
 class LazyGroup(click.Group):
