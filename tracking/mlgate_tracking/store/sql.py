@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from mlgate_tracking.contract import Store
+from mlgate_tracking.contract import ServerStore
 from mlgate_tracking.entities import Fence
 from mlgate_tracking.store.database import Database, open_database
 from mlgate_tracking.store.experiments import ExperimentStore, create_default_experiment
 from mlgate_tracking.store.inputs import InputStore
 from mlgate_tracking.store.keys import KeyTable
+from mlgate_tracking.store.logged_models import LoggedModelStore
 from mlgate_tracking.store.metrics import MetricStore
+from mlgate_tracking.store.registry import RegistryStore
 from mlgate_tracking.store.run_data import RunDataStore
 from mlgate_tracking.store.runs import RunStore
+from mlgate_tracking.store.searches import SearchStore
 from mlgate_tracking.store.steps import StepRunStore
+from mlgate_tracking.store.traces import TraceStore
+from mlgate_tracking.store.webhooks import WebhookStore
 
 PROXIED_ROOT = "mlflow-artifacts:/"
 
 
-class SqlStore(ExperimentStore, RunStore, RunDataStore, MetricStore, InputStore, StepRunStore, Store):
+class SqlStore(
+    ExperimentStore,
+    RunStore,
+    RunDataStore,
+    MetricStore,
+    InputStore,
+    StepRunStore,
+    SearchStore,
+    LoggedModelStore,
+    RegistryStore,
+    TraceStore,
+    WebhookStore,
+    ServerStore,
+):
     """Experiments, runs, models and the registry in SQLite, PostgreSQL or MySQL/MariaDB.
 
     Args:
@@ -47,7 +65,5 @@ class SqlStore(ExperimentStore, RunStore, RunDataStore, MetricStore, InputStore,
         if self.fence is None:
             self.database.close()
 
-
-SqlStore.__abstractmethods__ = frozenset()  # until search and registry are in place
 
 __all__ = ["PROXIED_ROOT", "SqlStore"]
