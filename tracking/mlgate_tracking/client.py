@@ -41,6 +41,7 @@ from mlgate_tracking.errors import (
     ResourceDoesNotExist,
     TrackingError,
 )
+from mlgate_tracking.rest_promotions import RestPromotions
 from mlgate_tracking.transport import (
     Credentials,
     HttpSend,
@@ -120,7 +121,7 @@ def artifacts_destination_of(uri: str, artifacts_destination: str | None = None)
     return os.path.join(os.path.dirname(os.path.abspath(path)), "artifacts")  # noqa: PTH100, PTH118, PTH120 - light
 
 
-class RestStore(Store):
+class RestStore(RestPromotions, Store):
     """A tracking server's store: MLflow's REST API, and mlgate's own for what MLflow has no word for.
 
     Requests that may be repeated are, with growing waits, on overload, server errors and lost connections; creating

@@ -11,7 +11,7 @@ a name that is taken `ResourceAlreadyExists`; a database or server that is away 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 from mlgate_tracking.entities import (
@@ -36,10 +36,11 @@ from mlgate_tracking.entities import (
     Webhook,
     WebhookEvent,
 )
+from mlgate_tracking.promotions import Promotions
 
 
-class Store(ABC):
-    """Experiments, runs, logged models and the model registry."""
+class Store(Promotions):
+    """Experiments, runs, logged models, the model registry, and what governs it (`Promotions`)."""
 
     # --- life ---------------------------------------------------------------------------------------------------
 

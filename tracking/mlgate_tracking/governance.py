@@ -180,6 +180,7 @@ class Approval:
         count: how many different members have to approve; one rejection settles it.
         starter: who started the run that made the version; with `four_eyes` that user may not approve.
         expires_at: neither the question nor the answer counts later than this; None for ever.
+        policy_digest: of the policy that asked; another policy has to ask again.
     """
 
     approval_id: str
@@ -195,6 +196,7 @@ class Approval:
     requested_by: str = ""
     requested_at: int = 0
     expires_at: int | None = None
+    policy_digest: str = ""
     decisions: tuple[Decision, ...] = ()
 
 

@@ -17,7 +17,16 @@ from mlgate_tracking.server.api import JsonApi
 from mlgate_tracking.server.endpoints import Endpoint
 from mlgate_tracking.server.files import Files
 from mlgate_tracking.server.middleware import Authentication, BrowserGuard, Measured, StaticPrefix
-from mlgate_tracking.server.routes import artifacts, experiments, logged_models, metrics, mlgate, registry, runs
+from mlgate_tracking.server.routes import (
+    artifacts,
+    experiments,
+    logged_models,
+    metrics,
+    mlgate,
+    promotions,
+    registry,
+    runs,
+)
 from mlgate_tracking.server.routes import server_info as info
 from mlgate_tracking.server.settings import ServerSettings
 from mlgate_tracking.server.state import ServerState
@@ -28,7 +37,7 @@ SERVER_VERSION = "0.1.0"
 
 def endpoints(settings: ServerSettings) -> list[Endpoint]:
     """Every JSON endpoint of a server with these settings."""
-    groups = [experiments, runs, metrics, artifacts, logged_models, registry, mlgate, info]
+    groups = [experiments, runs, metrics, artifacts, logged_models, registry, mlgate, promotions, info]
     found = [endpoint for group in groups for endpoint in group.ENDPOINTS]
     return found + (list(artifacts.PROXY_ENDPOINTS) if settings.serve_artifacts else [])
 

@@ -1,0 +1,196 @@
+"""The client's side of `Promotions`: mlgate's own REST API."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from mlgate_tracking.entities import Page
+from mlgate_tracking.governance import (
+    Approval,
+    ApprovalStatus,
+    AuditEntry,
+    Event,
+    Holder,
+    IntentStatus,
+    Promotion,
+    PromotionRequest,
+    Protection,
+    RoleMember,
+    RollbackIntent,
+    Target,
+    Verdict,
+    decode,
+    encode,
+)
+from mlgate_tracking.promotions import Promotions
+from mlgate_tracking.wire import Json
+
+BASE = "/api/3.0/mlgate/"
+
+T = TypeVar("T")
+
+
+class RestPromotions(Promotions):
+    """Needs `_get` and `_write` of `RestStore`.
+
+    Every write may be repeated: promotions and rollbacks carry an id that the server knows again.
+    """
+
+    def _get(self, path: str, **query: object) -> Json:
+        raise TypeError("mixed into RestStore, which has it")
+
+    def _write(self, method: str, path: str, body: Json, *, key: str | None = None, repeatable: bool = True) -> Json:
+        raise TypeError("mixed into RestStore, which has it")
+
+    def holder(self, model: str, target: Target) -> Holder:
+        return decode(Holder, self._get(BASE + "promotions/holder", model=model, **_target(target))["holder"])
+
+    # --- verdicts and approvals -----------------------------------------------------------------------------------
+
+    def record_verdict(self, verdict: Verdict, approvals: Sequence[Approval] = ()) -> Verdict:
+        body = {"verdict": encode(verdict), "approvals": encode(list(approvals))}
+        return decode(Verdict, self._write("POST", BASE + "verdicts/record", body)["verdict"])
+
+    def get_verdict(self, verdict_id: str) -> Verdict:
+        return decode(Verdict, self._get(BASE + "verdicts/get", verdict_id=verdict_id)["verdict"])
+
+    def search_verdicts(
+        self, model: str, *, version: int | None = None, max_results: int = 100, page_token: str | None = None
+    ) -> Page[Verdict]:
+        query = {"model": model, "version": version, "max_results": max_results, "page_token": page_token}
+        return _page(Verdict, "verdicts", self._get(BASE + "verdicts/search", **query))
+
+    def get_approval(self, approval_id: str) -> Approval:
+        return decode(Approval, self._get(BASE + "approvals/get", approval_id=approval_id)["approval"])
+
+    def search_approvals(
+        self,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        status: ApprovalStatus | None = None,
+        max_results: int = 100,
+        page_token: str | None = None,
+    ) -> Page[Approval]:
+        answer = self._get(
+            BASE + "approvals/search",
+            model=model,
+            version=version,
+            status=status and status.value,
+            max_results=max_results,
+            page_token=page_token,
+        )
+        return _page(Approval, "approvals", answer)
+
+    def decide_approval(self, approval_id: str, user: str, approved: bool, comment: str = "") -> Approval:
+        body = {"approval_id": approval_id, "user": user, "approved": approved, "comment": comment}
+        return decode(Approval, self._write("POST", BASE + "approvals/decide", body)["approval"])
+
+    def grant_role(self, role: str, member: str, *, user: str = "") -> None:
+        self._write("POST", BASE + "roles/grant", {"role": role, "member": member, "user": user})
+
+    def revoke_role(self, role: str, member: str, *, user: str = "") -> None:
+        self._write("POST", BASE + "roles/revoke", {"role": role, "member": member, "user": user})
+
+    def role_members(self, role: str | None = None) -> tuple[RoleMember, ...]:
+        return _all(RoleMember, self._get(BASE + "roles/members", role=role).get("members"))
+
+    # --- promotions ---------------------------------------------------------------------------------------------
+
+    def promote(self, request: PromotionRequest) -> Promotion:
+        if request.idempotency_key is None:
+            # A request that is sent again after a lost answer must not look like somebody else's.
+            request = replace(request, idempotency_key=f"request-{uuid.uuid4().hex}")
+        body = {"promotion": encode(request)}
+        return decode(Promotion, self._write("POST", BASE + "promotions/promote", body)["promotion"])
+
+    def get_promotion(self, promotion_id: str) -> Promotion:
+        return decode(Promotion, self._get(BASE + "promotions/get", promotion_id=promotion_id)["promotion"])
+
+    def search_promotions(
+        self,
+        model: str,
+        *,
+        target: Target | None = None,
+        max_results: int = 100,
+        page_token: str | None = None,
+    ) -> Page[Promotion]:
+        query = {"model": model, "max_results": max_results, "page_token": page_token, **_target(target)}
+        return _page(Promotion, "promotions", self._get(BASE + "promotions/search", **query))
+
+    def intend_rollback(
+        self,
+        model: str,
+        *,
+        target: Target | None = None,
+        to_version: int | None = None,
+        reason: str = "",
+        user: str = "",
+        intent_id: str | None = None,
+    ) -> RollbackIntent:
+        body: dict[str, Any] = {"model": model, "reason": reason, "user": user, **_target(target)}
+        body |= {"intent_id": intent_id or uuid.uuid4().hex, "to_version": to_version}
+        return decode(RollbackIntent, self._write("POST", BASE + "rollbacks/intend", body)["rollback"])
+
+    def finish_rollback(self, intent_id: str, *, user: str = "", reason: str = "") -> Promotion:
+        body = {"intent_id": intent_id, "user": user, "reason": reason}
+        return decode(Promotion, self._write("POST", BASE + "rollbacks/finish", body)["promotion"])
+
+    def cancel_rollback(self, intent_id: str, *, user: str = "", reason: str = "") -> RollbackIntent:
+        body = {"intent_id": intent_id, "user": user, "reason": reason}
+        return decode(RollbackIntent, self._write("POST", BASE + "rollbacks/cancel", body)["rollback"])
+
+    def search_rollbacks(
+        self,
+        *,
+        status: IntentStatus | None = None,
+        model: str | None = None,
+        max_results: int = 100,
+        page_token: str | None = None,
+    ) -> Page[RollbackIntent]:
+        answer = self._get(
+            BASE + "rollbacks/search",
+            status=status and status.value,
+            model=model,
+            max_results=max_results,
+            page_token=page_token,
+        )
+        return _page(RollbackIntent, "rollbacks", answer)
+
+    # --- protection, audit, events --------------------------------------------------------------------------------
+
+    def protect_model(
+        self, model: str, protected: bool = True, *, policy_digest: str | None = None, user: str = ""
+    ) -> Protection:
+        body = {"model": model, "protected": protected, "policy_digest": policy_digest or "", "user": user}
+        return decode(Protection, self._write("POST", BASE + "protection/set", body)["protection"])
+
+    def get_protection(self, model: str) -> Protection:
+        return decode(Protection, self._get(BASE + "protection/get", model=model)["protection"])
+
+    def audit_log(self, *, after: int = 0, max_results: int = 1000) -> tuple[AuditEntry, ...]:
+        return _all(AuditEntry, self._get(BASE + "audit", after=after, max_results=max_results).get("entries"))
+
+    def events(self, *, after: int = 0, model: str | None = None, max_results: int = 100) -> tuple[Event, ...]:
+        answer = self._get(BASE + "events", after=after, model=model, max_results=max_results)
+        return _all(Event, answer.get("events"))
+
+
+def _target(target: Target | None) -> dict[str, str]:
+    if target is None:
+        return {}
+    return {name: value for name, value in (("alias", target.alias), ("stage", target.stage)) if value}
+
+
+def _all(kind: type[T], items: Sequence[Any] | None) -> tuple[T, ...]:
+    return tuple(decode(kind, item) for item in items or ())
+
+
+def _page(kind: type[T], name: str, answer: Mapping[str, Any]) -> Page[T]:
+    return Page(_all(kind, answer.get(name)), answer.get("next_page_token") or None)
+
+
+__all__ = ["RestPromotions"]
