@@ -10,7 +10,6 @@ and together with other people's work, so it touches nothing but the transaction
 
 from __future__ import annotations
 
-import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -70,7 +69,8 @@ class Database(ABC):
                 )
                 if not again:
                     raise _as_tracking_error(trouble, driver_error(error)) from error
-            time.sleep(random.uniform(0.5, 1.0) * min(0.01 * 2**attempt, 1.0))  # noqa: S311 - jitter
+            jitter = 0.5 + time.time_ns() // 1000 % 500 / 1000
+            time.sleep(jitter * min(0.01 * 2**attempt, 1.0))
 
 
 def _as_tracking_error(trouble: Trouble, error: BaseException) -> Exception:

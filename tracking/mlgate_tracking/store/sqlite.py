@@ -4,10 +4,10 @@ Group commit: the first caller leads. While it writes, later callers line up; th
 one transaction, a savepoint each, and one commit makes all of it durable. A lone writer leads at once and needs no
 savepoint, so it waits for nobody.
 
-Durability: the database is in WAL mode with `synchronous=NORMAL`. A commit has reached the operating system before the
-caller is answered, so it survives the death of any process, `kill -9` included. A power cut or a crash of the operating
-system may lose the commits of the last moments, never an older one and never the file's integrity. With
-`?synchronous=full` in the URI each commit also waits for the disk.
+Durability: WAL mode with `synchronous=FULL`. A commit has reached the disk before the caller is answered; it survives
+`kill -9` of any process, a crash of the operating system and a power cut (as far as the disk keeps its word); group
+commit shares the price of waiting for it. `?synchronous=normal` in the URI leaves out that wait: what a crash of the
+process loses is still nothing, a power cut may then take the commits of the last moments, never the file's integrity.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class SQLiteDatabase(Database):
     def __init__(self, uri: str) -> None:
         self.path = database_path(uri)
         options = parse_qs(urlsplit(uri).query)
-        self._synchronous = options.get("synchronous", ["normal"])[-1].upper()
+        self._synchronous = options.get("synchronous", ["full"])[-1].upper()
         if self._synchronous not in ("NORMAL", "FULL"):
             raise InvalidParameterValue(
                 f"store URI {uri!r}: synchronous={self._synchronous.lower()!r} is unknown; use normal or full"

@@ -1,0 +1,27 @@
+"""The store contract over real PostgreSQL and MariaDB servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mlgate_tracking.store.sql import SqlStore
+from mlgate_tracking.testing.stores import FenceConformance, TrackingConformance
+from tests.support import databases
+
+pytestmark = pytest.mark.database
+
+
+@pytest.fixture(scope="module")
+def store(server: databases.PostgreSQL | databases.MariaDB) -> Iterator[SqlStore]:
+    with SqlStore(server.create()) as opened:
+        yield opened
+
+
+class TestServerTracking(TrackingConformance):
+    pass
+
+
+class TestServerFences(FenceConformance):
+    pass
