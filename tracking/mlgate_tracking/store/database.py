@@ -101,20 +101,7 @@ def open_database(uri: str, first_rows: Work[None] | None = None) -> Database:
         BadRequest: the schema is older or newer than this version's.
         TemporarilyUnavailable: the database cannot be reached.
     """
-    kind = urlsplit(uri).scheme.partition("+")[0]
-    database: Database
-    if kind == "sqlite":
-        from mlgate_tracking.store.sqlite import SQLiteDatabase
-
-        database = SQLiteDatabase(uri)
-    elif kind in ("postgresql", "postgres", "mysql", "mariadb"):
-        from mlgate_tracking.store.pooled import PooledDatabase
-
-        database = PooledDatabase(uri)
-    else:
-        raise InvalidParameterValue(
-            f"store URI {uri!r}: unknown scheme {kind!r}; use sqlite:///file.db, postgresql://... or mysql://..."
-        )
+    database = connect_database(uri)
     from mlgate_tracking.store.schema import prepare
 
     try:
@@ -125,4 +112,20 @@ def open_database(uri: str, first_rows: Work[None] | None = None) -> Database:
     return database
 
 
-__all__ = ["PATIENCE", "RACES", "Database", "Work", "open_database"]
+def connect_database(uri: str) -> Database:
+    """The database of a URI as it is, its schema not looked at."""
+    kind = urlsplit(uri).scheme.partition("+")[0]
+    if kind == "sqlite":
+        from mlgate_tracking.store.sqlite import SQLiteDatabase
+
+        return SQLiteDatabase(uri)
+    if kind in ("postgresql", "postgres", "mysql", "mariadb"):
+        from mlgate_tracking.store.pooled import PooledDatabase
+
+        return PooledDatabase(uri)
+    raise InvalidParameterValue(
+        f"store URI {uri!r}: unknown scheme {kind!r}; use sqlite:///file.db, postgresql://... or mysql://..."
+    )
+
+
+__all__ = ["PATIENCE", "RACES", "Database", "Work", "connect_database", "open_database"]

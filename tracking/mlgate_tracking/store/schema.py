@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 from mlgate_tracking.errors import BadRequest
 from mlgate_tracking.store.database import Database, Work
 from mlgate_tracking.store.transaction import Transaction
@@ -59,8 +63,7 @@ def _require_ours(found: str) -> None:
 
 
 def _create(tx: Transaction, first_rows: Work[None] | None) -> None:
-    _lock(tx)
-    try:
+    with schema_lock(tx):
         found = current_revision(tx)
         if found is not None:  # another process was faster
             _require_ours(found)
@@ -70,8 +73,6 @@ def _create(tx: Transaction, first_rows: Work[None] | None) -> None:
             first_rows(tx)
         tx.change(f"CREATE TABLE {VERSION_TABLE} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
         tx.insert(VERSION_TABLE, {"version_num": REVISION})
-    finally:
-        _unlock(tx)
 
 
 def create_tables(tx: Transaction) -> None:
@@ -88,7 +89,7 @@ def create_tables(tx: Transaction) -> None:
     metadata.create_all(tx.core)
 
 
-def table_options(connection: object) -> dict[str, str]:
+def table_options(connection: object) -> dict[str, Any]:
     """What each table is created with: on MySQL and MariaDB, texts that compare byte by byte, trailing spaces too."""
     dialect = getattr(connection, "dialect")  # noqa: B009 - alembic hands in its own kind of connection
     if dialect.name not in ("mysql", "mariadb"):
@@ -97,17 +98,26 @@ def table_options(connection: object) -> dict[str, str]:
     return {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": collation}
 
 
-def _lock(tx: Transaction) -> None:
-    """One process at a time creates the schema; SQLite's write transaction already sees to that."""
+@contextmanager
+def schema_lock(tx: Transaction) -> Iterator[None]:
+    """One process at a time changes the schema; SQLite's write transaction already sees to that."""
     if tx.dialect.name == "postgresql":
         tx.rows(f"SELECT pg_advisory_xact_lock({_LOCK})")
     elif tx.dialect.name == "mysql":
         tx.rows(f"SELECT GET_LOCK('{_LOCK}', 60)")
+    try:
+        yield
+    finally:
+        if tx.dialect.name == "mysql":
+            tx.rows(f"SELECT RELEASE_LOCK('{_LOCK}')")
 
 
-def _unlock(tx: Transaction) -> None:
-    if tx.dialect.name == "mysql":
-        tx.rows(f"SELECT RELEASE_LOCK('{_LOCK}')")
-
-
-__all__ = ["REVISION", "VERSION_TABLE", "create_tables", "current_revision", "prepare", "table_options"]
+__all__ = [
+    "REVISION",
+    "VERSION_TABLE",
+    "create_tables",
+    "current_revision",
+    "prepare",
+    "schema_lock",
+    "table_options",
+]
