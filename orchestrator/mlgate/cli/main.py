@@ -16,6 +16,7 @@ from mlgate import __version__
 _COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("mlgate.cli.completion:completion", "Print the completion script of a shell."),
     "project": ("mlgate.cli.project:project", "Look at a project: entry points, parameters, environment."),
+    "db": ("mlgate.cli.db:db", "Look after the schema of a database store."),
     "reap": ("mlgate.cli.reap:reap", "End what killed runners left behind and close its runs."),
     "run": ("mlgate.cli.run:run", "Run a project from a path or a git URL (the same command as run-project)."),
 }
