@@ -14,6 +14,12 @@ from mlgate import __version__
 
 # Command → (module:attribute, one line for --help). One line per group; nothing here is imported to print the help.
 _COMMANDS: dict[str, tuple[str, str]] = {
+    "artifacts": ("mlgate.cli.artifacts:artifacts", "List, download and log the files of runs and models."),
+    "experiments": (
+        "mlgate.cli.experiments:experiments",
+        "List, show, create, delete, restore and rename experiments.",
+    ),
+    "runs": ("mlgate.cli.runs:runs", "List, show, search, export, delete and restore runs."),
     "completion": ("mlgate.cli.completion:completion", "Print the completion script of a shell."),
     "project": ("mlgate.cli.project:project", "Look at a project: entry points, parameters, environment."),
     "db": ("mlgate.cli.db:db", "Look after the schema of a database store."),
