@@ -25,6 +25,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "db": ("mlgate.cli.db:db", "Look after the schema of a database store."),
     "reap": ("mlgate.cli.reap:reap", "End what killed runners left behind and close its runs."),
     "run": ("mlgate.cli.run:run", "Run a project from a path or a git URL (the same command as run-project)."),
+    "server": ("mlgate.cli.server:server", "Serve the tracking store to MLflow's clients."),
 }
 
 
@@ -102,7 +103,8 @@ def mlgate(argv: Sequence[str] | None = None) -> None:
 
 def run_project(argv: Sequence[str] | None = None) -> None:
     """Entry point of `run-project`."""
-    run = importlib.import_module("mlgate.cli.run").run
+    from mlgate.cli.run import run
+
     sys.exit(call(lambda: run.main(argv, prog_name="run-project", standalone_mode=False)))
 
 
