@@ -9,12 +9,11 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from mlgate_tracking.contract import ServerStore
+from mlgate_tracking.contract import Store
 from mlgate_tracking.errors import InvalidParameterValue
 from mlgate_tracking.server.settings import ServerSettings
 
@@ -69,10 +68,12 @@ def serve(options: ServeOptions, settings: ServerSettings, *, ready: Callable[[s
         supervise(listener, options, settings)
 
 
-def open_store(options: ServeOptions) -> ServerStore:
+def open_store(options: ServeOptions) -> Store:
     """The database store that the options name."""
-    sql = importlib.import_module("mlgate_tracking.store.sql")
-    return cast("ServerStore", sql.SqlStore(options.store_uri, artifact_root=options.artifact_root))
+    store = importlib.import_module("mlgate_tracking.store.sql").SqlStore(
+        options.store_uri, artifact_root=options.artifact_root
+    )
+    return cast("Store", store)
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -100,7 +101,7 @@ def serve_on(listener: socket.socket, options: ServeOptions, settings: ServerSet
     from mlgate_tracking.server.app import create_app
 
     _log_to_standard_streams()
-    with closing(open_store(options)) as store:
+    with open_store(options) as store:
         config = uvicorn.Config(
             create_app(store, settings),
             log_config=None,

@@ -33,9 +33,8 @@ class CreateRun(Request, frozen=True):
     run_name: str = ""
     start_time: Natural = 0
     tags: tuple[TagIn, ...] = ()
-    # Additions of ours: an import keeps its ids, and a step may go on writing to runs that it made.
+    # An addition of ours: an import keeps its ids.
     run_id: str = ""
-    owner_run_id: str = ""
 
 
 class RunId(Request, frozen=True):
@@ -141,7 +140,6 @@ def create(call: Call, request: CreateRun) -> Json:
         start_time=request.start_time,
         tags=tags_of(request.tags),
         run_id=request.run_id or None,
-        owner_run_id=request.owner_run_id or None,
         idempotency_key=call.idempotency_key,
     )
     return {"run": wire.run_to_wire(run)}
