@@ -108,6 +108,10 @@ class Promotions(ABC):
     def get_promotion(self, promotion_id: str) -> Promotion: ...
 
     @abstractmethod
+    def find_promotion(self, idempotency_key: str) -> Promotion | None:
+        """The promotion that a key stands for; None when nobody has used it."""
+
+    @abstractmethod
     def search_promotions(
         self,
         model: str,
@@ -148,6 +152,9 @@ class Promotions(ABC):
     @abstractmethod
     def cancel_rollback(self, intent_id: str, *, user: str = "", reason: str = "") -> RollbackIntent:
         """Drop a pending intent (a health window that ended well). `Conflict` when it is done or superseded."""
+
+    @abstractmethod
+    def get_rollback(self, intent_id: str) -> RollbackIntent: ...
 
     @abstractmethod
     def search_rollbacks(

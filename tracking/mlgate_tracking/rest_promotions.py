@@ -110,6 +110,10 @@ class RestPromotions(Promotions):
     def get_promotion(self, promotion_id: str) -> Promotion:
         return decode(Promotion, self._get(BASE + "promotions/get", promotion_id=promotion_id)["promotion"])
 
+    def find_promotion(self, idempotency_key: str) -> Promotion | None:
+        found = self._get(BASE + "promotions/find", idempotency_key=idempotency_key).get("promotion")
+        return None if found is None else decode(Promotion, found)
+
     def search_promotions(
         self,
         model: str,
@@ -142,6 +146,9 @@ class RestPromotions(Promotions):
     def cancel_rollback(self, intent_id: str, *, user: str = "", reason: str = "") -> RollbackIntent:
         body = {"intent_id": intent_id, "user": user, "reason": reason}
         return decode(RollbackIntent, self._write("POST", BASE + "rollbacks/cancel", body)["rollback"])
+
+    def get_rollback(self, intent_id: str) -> RollbackIntent:
+        return decode(RollbackIntent, self._get(BASE + "rollbacks/get", intent_id=intent_id)["rollback"])
 
     def search_rollbacks(
         self,

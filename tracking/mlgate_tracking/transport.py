@@ -247,17 +247,22 @@ class HttpSend:
         self._tls = load_tls_options() if tls is None else tls
         self._timeout = float(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT") or 120) if timeout is None else timeout
         self._context: ssl.SSLContext | None = None
-        self._idle: deque[http.client.HTTPConnection] = deque(maxlen=_IDLE_CONNECTIONS)
-        self._pid = os.getpid()
         self._proxy = _proxy_for(self.host, self.secure)
+        self._pid = os.getpid()
+        self._idle: deque[http.client.HTTPConnection] = deque(maxlen=_IDLE_CONNECTIONS)
 
     def with_credentials(self, credentials: Credentials) -> HttpSend:
         """The same server, asked by somebody else, over connections of its own."""
         return HttpSend(self.uri, credentials=credentials, tls=self._tls, timeout=self._timeout)
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        if self._pid == os.getpid():  # a forked child leaves its parent's connections alone
+            while self._idle:
+                self._idle.pop().close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_idle"):
+            self.close()
 
     def __call__(self, request: Request) -> Response:
         connection, reused = self._take()

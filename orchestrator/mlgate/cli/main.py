@@ -14,11 +14,18 @@ from mlgate import __version__
 
 # Command → (module:attribute, one line for --help). One line per group; nothing here is imported to print the help.
 _COMMANDS: dict[str, tuple[str, str]] = {
+    "artifacts": ("mlgate.cli.artifacts:artifacts", "List, download and log the files of runs and models."),
+    "experiments": (
+        "mlgate.cli.experiments:experiments",
+        "List, show, create, delete, restore and rename experiments.",
+    ),
+    "runs": ("mlgate.cli.runs:runs", "List, show, search, export, delete and restore runs."),
     "completion": ("mlgate.cli.completion:completion", "Print the completion script of a shell."),
     "project": ("mlgate.cli.project:project", "Look at a project: entry points, parameters, environment."),
     "db": ("mlgate.cli.db:db", "Look after the schema of a database store."),
     "reap": ("mlgate.cli.reap:reap", "End what killed runners left behind and close its runs."),
     "run": ("mlgate.cli.run:run", "Run a project from a path or a git URL (the same command as run-project)."),
+    "server": ("mlgate.cli.server:server", "Serve the tracking store to MLflow's clients."),
 }
 
 
@@ -96,7 +103,8 @@ def mlgate(argv: Sequence[str] | None = None) -> None:
 
 def run_project(argv: Sequence[str] | None = None) -> None:
     """Entry point of `run-project`."""
-    run = importlib.import_module("mlgate.cli.run").run
+    from mlgate.cli.run import run
+
     sys.exit(call(lambda: run.main(argv, prog_name="run-project", standalone_mode=False)))
 
 

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from mlgate_tracking.contract import Store
+from mlgate_tracking.contract import ServerStore
 from mlgate_tracking.server.api import JsonApi
 from mlgate_tracking.server.endpoints import Endpoint
 from mlgate_tracking.server.files import Files
@@ -26,6 +26,8 @@ from mlgate_tracking.server.routes import (
     promotions,
     registry,
     runs,
+    traces,
+    webhooks,
 )
 from mlgate_tracking.server.routes import server_info as info
 from mlgate_tracking.server.settings import ServerSettings
@@ -37,12 +39,26 @@ SERVER_VERSION = "0.1.0"
 
 def endpoints(settings: ServerSettings) -> list[Endpoint]:
     """Every JSON endpoint of a server with these settings."""
-    groups = [experiments, runs, metrics, artifacts, logged_models, registry, mlgate, promotions, info]
+    if settings.artifacts_only:
+        return [*artifacts.PROXY_ENDPOINTS, *info.ENDPOINTS]
+    groups = [
+        experiments,
+        runs,
+        metrics,
+        artifacts,
+        logged_models,
+        registry,
+        webhooks,
+        traces,
+        mlgate,
+        promotions,
+        info,
+    ]
     found = [endpoint for group in groups for endpoint in group.ENDPOINTS]
     return found + (list(artifacts.PROXY_ENDPOINTS) if settings.serve_artifacts else [])
 
 
-def create_app(store: Store, settings: ServerSettings | None = None) -> ASGIApp:
+def create_app(store: ServerStore, settings: ServerSettings | None = None) -> ASGIApp:
     """Build the application. It uses the store from many threads, and does not close it.
 
     Args:

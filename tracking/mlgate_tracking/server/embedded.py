@@ -13,9 +13,10 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Self, cast
 
-from mlgate_tracking.contract import Store
+from mlgate_tracking.contract import ServerStore, Store
 from mlgate_tracking.entities import Fence
 from mlgate_tracking.server.settings import ServerSettings
 from mlgate_tracking.server.tokens import StepTokens
@@ -115,9 +116,11 @@ class EmbeddedServer:
         settings = self._settings
         if settings.access_token is None:
             settings = dataclasses.replace(settings, step_tokens_only=True)
-        with self._open_store() as store:
+        with closing(self._open_store()) as store:
             self.started = True
-            asyncio.run(_serve_until(self._wake_read, self._socket, create_app(store, settings)))
+            # Only database stores are ever opened here, and those are servers' stores.
+            app = create_app(cast("ServerStore", store), settings)
+            asyncio.run(_serve_until(self._wake_read, self._socket, app))
 
 
 async def _serve_until(stop: int, listener: socket.socket, app: ASGIApp) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlgate_tracking.contract import Store
+from mlgate_tracking.contract import ServerStore
 from mlgate_tracking.entities import Fence
 from mlgate_tracking.server.decode import Request
 from mlgate_tracking.wire import Json
@@ -32,7 +32,7 @@ class Call:
         base_url: scheme, host and prefix that the caller used, for links in answers.
     """
 
-    store: Store
+    store: ServerStore
     server: ServerState
     fence: Fence | None = None
     idempotency_key: str | None = None

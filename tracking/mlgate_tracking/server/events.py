@@ -44,6 +44,40 @@ ALLOWED = frozenset(
 )
 """Pairs that webhooks may subscribe to; nothing in this server exceeds a budget."""
 
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "registered_model": {"name": "example_model", "tags": {"team": "example"}, "description": "An example"},
+    "model_version": {
+        "name": "example_model",
+        "version": "1",
+        "source": "models:/m-00000000000000000000000000000000",
+        "run_id": "00000000000000000000000000000000",
+        "tags": {"team": "example"},
+        "description": "An example",
+    },
+    "model_version_tag": {"name": "example_model", "version": "1", "key": "team", "value": "example"},
+    "model_version_alias": {"name": "example_model", "alias": "champion", "version": "1"},
+    "prompt": {"name": "example_prompt", "tags": {"team": "example"}, "description": "An example"},
+    "prompt_version": {
+        "name": "example_prompt",
+        "version": "1",
+        "template": "Hello {{name}}",
+        "tags": {"team": "example"},
+        "description": "An example",
+    },
+    "prompt_tag": {"name": "example_prompt", "key": "team", "value": "example"},
+    "prompt_version_tag": {"name": "example_prompt", "version": "1", "key": "team", "value": "example"},
+    "prompt_alias": {"name": "example_prompt", "alias": "production", "version": "1"},
+    "budget_policy": {"name": "example_policy", "limit": 100.0, "spent": 120.0},
+}
+_GONE = {"model_version_alias": "version", "prompt_alias": "version"}
+
+
+def example(entity: str, action: str) -> dict[str, Any]:
+    """Data as an event of this kind would carry, for trying a webhook out."""
+    left_out = _GONE.get(entity, "value") if action == "deleted" else None
+    return {key: value for key, value in _EXAMPLES[entity].items() if key != left_out}
+
+
 Listener = Callable[[Event], None]
 
 
@@ -123,6 +157,7 @@ __all__ = [
     "Listener",
     "alias_deleted",
     "alias_set",
+    "example",
     "model_created",
     "model_tag_deleted",
     "model_tag_set",

@@ -9,11 +9,12 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from mlgate_tracking.contract import Store
+from mlgate_tracking.contract import ServerStore
 from mlgate_tracking.errors import InvalidParameterValue
 from mlgate_tracking.server.settings import ServerSettings
 
@@ -68,12 +69,10 @@ def serve(options: ServeOptions, settings: ServerSettings, *, ready: Callable[[s
         supervise(listener, options, settings)
 
 
-def open_store(options: ServeOptions) -> Store:
+def open_store(options: ServeOptions) -> ServerStore:
     """The database store that the options name."""
-    store = importlib.import_module("mlgate_tracking.store.sql").SqlStore(
-        options.store_uri, artifact_root=options.artifact_root
-    )
-    return cast("Store", store)
+    sql = importlib.import_module("mlgate_tracking.store.sql")
+    return cast("ServerStore", sql.SqlStore(options.store_uri, artifact_root=options.artifact_root))
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -101,7 +100,7 @@ def serve_on(listener: socket.socket, options: ServeOptions, settings: ServerSet
     from mlgate_tracking.server.app import create_app
 
     _log_to_standard_streams()
-    with open_store(options) as store:
+    with closing(open_store(options)) as store:
         config = uvicorn.Config(
             create_app(store, settings),
             log_config=None,

@@ -15,6 +15,9 @@ class ServerSettings:
     Attributes:
         artifacts_destination: where proxied artifacts lie: a directory or `s3://`, `gs://`, `abfss://`, `wasbs://`.
         serve_artifacts: False turns the artifact proxy off; clients then need credentials of their own.
+        artifacts_only: serve artifacts and nothing else, beside a server that keeps the runs.
+        local_roots: directories besides the destination from which artifacts of runs may be read by their paths;
+            without this limit an experiment whose location is `/etc` would read everybody's files.
         static_prefix: path in front of every route (`/mlgate`), for a server behind a reverse proxy.
         access_token: what callers must send, as a bearer token or as the password of basic authentication; None
             leaves the server open.
@@ -32,6 +35,8 @@ class ServerSettings:
 
     artifacts_destination: str = ""
     serve_artifacts: bool = True
+    artifacts_only: bool = False
+    local_roots: tuple[str, ...] = ()
     static_prefix: str = ""
     access_token: str | None = field(default=None, repr=False)
     step_tokens_only: bool = False

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote, urlsplit
 
 from mlgate_tracking.artifacts import ArtifactRepository
-from mlgate_tracking.contract import Store
+from mlgate_tracking.contract import ServerStore
 from mlgate_tracking.entities import Fence
+from mlgate_tracking.errors import PermissionDenied
 from mlgate_tracking.server.measure import Measurements
 from mlgate_tracking.server.settings import ServerSettings
 from mlgate_tracking.server.tokens import StepTokens
+from mlgate_tracking.server.webhooks import WebhookDelivery
 
 if TYPE_CHECKING:
     from mlgate_tracking.server.events import Event, Listener
@@ -20,12 +24,13 @@ if TYPE_CHECKING:
 class ServerState:
     """The store, its artifacts, the tokens and the threads of one server."""
 
-    def __init__(self, store: Store, settings: ServerSettings) -> None:
+    def __init__(self, store: ServerStore, settings: ServerSettings) -> None:
         self.store = store
         self.settings = settings
         self.tokens = StepTokens(settings.token_secret, settings.token_lifetime)
         self.measurements = Measurements()
-        self.listeners: list[Listener] = []
+        self.webhooks = WebhookDelivery(store, settings)
+        self.listeners: list[Listener] = [self.webhooks]
         self.threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="mlgate-server")
 
     @cached_property
@@ -37,11 +42,23 @@ class ServerState:
         """The repository of any artifact URI that runs and models of this store have."""
         from mlgate_tracking.artifacts import repository_for
 
+        self._check_local(uri)
         return repository_for(uri, destination=self.settings.artifacts_destination)
 
-    def view(self, fence: Fence | None) -> Store:
+    def _check_local(self, uri: str) -> None:
+        scheme, colon, _ = uri.partition(":")
+        if colon and len(scheme) > 1 and scheme.lower() != "file":
+            return
+        path = Path(unquote(urlsplit(uri).path) if scheme.lower() == "file" else uri).resolve()
+        destination = self.settings.artifacts_destination
+        for root in (destination, *self.settings.local_roots):
+            if root and path.is_relative_to(Path(root.removeprefix("file://")).resolve()):
+                return
+        raise PermissionDenied(f"this server does not read artifacts below {path}; it lies outside its artifact roots")
+
+    def view(self, fence: Fence | None) -> ServerStore:
         """The store as the holder of a step token may use it."""
-        return self.store if fence is None else self.store.fenced(fence)
+        return self.store if fence is None else cast("ServerStore", self.store.fenced(fence))
 
     def emit(self, event: Event) -> None:
         """Tell every listener; none of them may block."""
@@ -49,6 +66,7 @@ class ServerState:
             listener(event)
 
     def close(self) -> None:
+        self.webhooks.close()
         self.threads.shutdown(wait=True)
 
 

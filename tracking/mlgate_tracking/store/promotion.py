@@ -47,6 +47,7 @@ from mlgate_tracking.store.promotion_rows import (
     lost,
     move,
     promotion_of,
+    promotion_with_key,
     require_version,
     slot_of,
     store_intent,
@@ -80,6 +81,9 @@ class PromotionStore(GovernancePart):
             return promotion_of(row)
 
         return self.read(work)
+
+    def find_promotion(self, idempotency_key: str) -> Promotion | None:
+        return self.read(lambda tx: promotion_with_key(tx, idempotency_key))
 
     def search_promotions(
         self,
@@ -173,9 +177,9 @@ def record_unguarded(
 def _promote(tx: Transaction, request: PromotionRequest, ids: tuple[str, str, str], at: int) -> Promotion:
     pk = locked_model(tx, request.model)
     if request.idempotency_key is not None:
-        row = tx.row(f"SELECT {COLUMNS}{FROM} WHERE p.idempotency_key = :key", {"key": request.idempotency_key})
-        if row is not None:
-            return _replay(promotion_of(row), request)
+        known = promotion_with_key(tx, request.idempotency_key)
+        if known is not None:
+            return _replay(known, request)
     require_version(tx, pk, request.model, request.version)
     holder = holder_of(tx, pk, request.target)
     if request.expect not in (ANY, holder.version):

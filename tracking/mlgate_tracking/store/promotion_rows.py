@@ -94,6 +94,11 @@ def last_change(tx: Transaction, pk: int, target: Target) -> Promotion | None:
     return None if row is None else promotion_of(row)
 
 
+def promotion_with_key(tx: Transaction, idempotency_key: str) -> Promotion | None:
+    row = tx.row(f"SELECT {COLUMNS}{FROM} WHERE p.idempotency_key = :key", {"key": idempotency_key})
+    return None if row is None else promotion_of(row)
+
+
 def store_promotion(tx: Transaction, pk: int, promotion: Promotion, key: str | None) -> Promotion:
     revision = tx.insert_keyed(
         "promotions",
@@ -264,6 +269,7 @@ __all__ = [
     "lost",
     "move",
     "promotion_of",
+    "promotion_with_key",
     "require_version",
     "settle_intent",
     "slot_of",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlgate_tracking.entities import Page
-from mlgate_tracking.errors import BadRequest, Conflict
+from mlgate_tracking.errors import BadRequest, Conflict, ResourceDoesNotExist
 from mlgate_tracking.governance import (
     Holder,
     IntentStatus,
@@ -25,8 +25,6 @@ from mlgate_tracking.store.governance import (
     next_page,
 )
 from mlgate_tracking.store.promotion_rows import (
-    COLUMNS,
-    FROM,
     INTENT_COLUMNS,
     INTENT_FROM,
     announce,
@@ -36,7 +34,7 @@ from mlgate_tracking.store.promotion_rows import (
     locked_intent,
     lost,
     move,
-    promotion_of,
+    promotion_with_key,
     require_version,
     settle_intent,
     slot_of,
@@ -112,6 +110,15 @@ class RollbackStore(GovernancePart):
 
         return self.database.write(work)
 
+    def get_rollback(self, intent_id: str) -> RollbackIntent:
+        def work(tx: Transaction) -> RollbackIntent:
+            found = find_intent(tx, intent_id)
+            if found is None:
+                raise ResourceDoesNotExist(f"no rollback with id {intent_id!r}")
+            return found
+
+        return self.read(work)
+
     def search_rollbacks(
         self,
         *,
@@ -149,9 +156,9 @@ def _finish(
 ) -> Promotion | Conflict:
     pk, intent = locked_intent(tx, intent_id)
     if intent.status is IntentStatus.DONE:
-        row = tx.row(f"SELECT {COLUMNS}{FROM} WHERE p.idempotency_key = :key", {"key": _rollback_key(intent_id)})
-        assert row is not None
-        return replace(promotion_of(row), replayed=True)
+        done = promotion_with_key(tx, _rollback_key(intent_id))
+        assert done is not None
+        return replace(done, replayed=True)
     if intent.status is not IntentStatus.PENDING:
         return Conflict(f"rollback {intent_id} is {intent.status.value} already", intent=encode(intent))
     holder = holder_of(tx, pk, intent.target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlgate_tracking.contract import Store
+from mlgate_tracking.contract import ServerStore
 from mlgate_tracking.entities import Fence
 from mlgate_tracking.store.approvals import ApprovalStore
 from mlgate_tracking.store.audit import AuditStore
@@ -10,13 +10,18 @@ from mlgate_tracking.store.database import Database, open_database
 from mlgate_tracking.store.experiments import ExperimentStore, create_default_experiment
 from mlgate_tracking.store.inputs import InputStore
 from mlgate_tracking.store.keys import KeyTable
+from mlgate_tracking.store.logged_models import LoggedModelStore
 from mlgate_tracking.store.metrics import MetricStore
 from mlgate_tracking.store.outbox import OutboxStore
 from mlgate_tracking.store.promotion import PromotionStore
+from mlgate_tracking.store.registry import RegistryStore
 from mlgate_tracking.store.rollback import RollbackStore
 from mlgate_tracking.store.run_data import RunDataStore
 from mlgate_tracking.store.runs import RunStore
+from mlgate_tracking.store.searches import SearchStore
 from mlgate_tracking.store.steps import StepRunStore
+from mlgate_tracking.store.traces import TraceStore
+from mlgate_tracking.store.webhooks import WebhookStore
 
 PROXIED_ROOT = "mlflow-artifacts:/"
 
@@ -33,7 +38,12 @@ class SqlStore(
     RollbackStore,
     AuditStore,
     OutboxStore,
-    Store,
+    SearchStore,
+    LoggedModelStore,
+    RegistryStore,
+    TraceStore,
+    WebhookStore,
+    ServerStore,
 ):
     """Experiments, runs, models and the registry in SQLite, PostgreSQL or MySQL/MariaDB.
 
@@ -65,7 +75,5 @@ class SqlStore(
         if self.fence is None:
             self.database.close()
 
-
-SqlStore.__abstractmethods__ = frozenset()  # until search and registry are in place
 
 __all__ = ["PROXIED_ROOT", "SqlStore"]

@@ -110,7 +110,7 @@ class AsgiSend:
                 except queue.Full:  # the reader is slow: hold the app up, as a socket would
                     await asyncio.sleep(0.001)
 
-        headers = {"host": "testserver", **{name.lower(): value for name, value in request.headers.items()}}
+        headers = {"host": "127.0.0.1", **{name.lower(): value for name, value in request.headers.items()}}
         if request.body is not None and not isinstance(request.body, bytes):
             headers.setdefault("transfer-encoding", "chunked")
         else:
@@ -127,7 +127,7 @@ class AsgiSend:
             "root_path": "",
             "headers": [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()],
             "client": self._client,
-            "server": ("testserver", 80),
+            "server": ("127.0.0.1", 80),
         }
         try:
             await self._app(scope, chunks.get, send)

@@ -9,7 +9,7 @@ import msgspec
 
 from mlgate_tracking import wire
 from mlgate_tracking.entities import Fence
-from mlgate_tracking.errors import ResourceDoesNotExist
+from mlgate_tracking.errors import PermissionDenied, ResourceDoesNotExist
 from mlgate_tracking.server.decode import Natural, Request, Text
 from mlgate_tracking.server.endpoints import Call, endpoint
 from mlgate_tracking.server.routes.common import EnumIn, MetricIn, TagIn, params_of, run_status, tags_of
@@ -30,8 +30,13 @@ class OpenStepRun(Request, frozen=True):
     tags: tuple[TagIn, ...] = ()
 
 
-class FindStepRun(Request, frozen=True):
+class GetStepRun(Request, frozen=True):
     step_run_key: Text
+
+
+class MintToken(Request, frozen=True):
+    run_id: Text
+    attempt: Attempt
 
 
 class CloseStepRun(Request, frozen=True):
@@ -62,15 +67,24 @@ def open_step_run(call: Call, request: OpenStepRun) -> Json:
         tags=tags_of(request.tags),
     )
     token = call.server.tokens.mint(Fence(opened.run.info.run_id, opened.attempt))
-    return wire.step_run_to_wire(dataclasses.replace(opened, token=token))
+    return {"step_run": wire.step_run_to_wire(dataclasses.replace(opened, token=token))}
 
 
-def find_step_run(call: Call, request: FindStepRun) -> Json:
+def get_step_run(call: Call, request: GetStepRun) -> Json:
     """The run of a step and its current attempt."""
     found = call.store.find_step_run(request.step_run_key)
     if found is None:
         raise ResourceDoesNotExist(f"no step has the key {request.step_run_key!r}")
-    return wire.step_run_to_wire(found)
+    return {"step_run": wire.step_run_to_wire(found)}
+
+
+def mint_token(call: Call, request: MintToken) -> Json:
+    """A token for one attempt of a step, good for as long as that attempt is the current one."""
+    fence = Fence(request.run_id, request.attempt)
+    if call.fence is not None and call.fence != fence:
+        raise PermissionDenied(f"a token of run {call.fence.run_id} cannot ask for one of run {fence.run_id}")
+    call.store.get_run(fence.run_id)
+    return {"token": call.server.tokens.mint(fence)}
 
 
 def close_step_run(call: Call, request: CloseStepRun) -> Json:
@@ -92,18 +106,13 @@ def move_step_run(call: Call, request: MoveStepRun) -> Json:
 
 
 _BASE = "3.0/mlgate/step-runs/"
-_STEP_RUN = {
-    "run": "Run",
-    "step_run_key": "string",
-    "attempt": "integer",
-    "created": "boolean",
-    "previous_status": "string",
-    "token": "string",
-}
+_STEP_RUN = {"step_run": "StepRun"}
+_TOKEN = {"token": "string"}
 
 ENDPOINTS = (
     endpoint("POST", _BASE + "open", OpenStepRun, open_step_run, **_STEP_RUN),
-    endpoint("GET", _BASE + "find", FindStepRun, find_step_run, **_STEP_RUN),
+    endpoint("GET", _BASE + "get", GetStepRun, get_step_run, **_STEP_RUN),
+    endpoint("POST", _BASE + "token", MintToken, mint_token, **_TOKEN),
     endpoint("POST", _BASE + "close", CloseStepRun, close_step_run, run="Run"),
     endpoint("POST", _BASE + "move", MoveStepRun, move_step_run, run="Run"),
 )

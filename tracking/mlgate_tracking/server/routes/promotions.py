@@ -89,6 +89,10 @@ class PromotionId(Request, frozen=True):
     promotion_id: Text
 
 
+class PromotionKey(Request, frozen=True):
+    idempotency_key: Text
+
+
 class SearchPromotions(Aim, frozen=True):
     max_results: Most = 100
     page_token: str = ""
@@ -105,6 +109,10 @@ class SettleRollback(Request, frozen=True):
     intent_id: Text
     user: str = ""
     reason: str = ""
+
+
+class RollbackId(Request, frozen=True):
+    intent_id: Text
 
 
 class SearchRollbacks(Request, frozen=True):
@@ -213,6 +221,12 @@ def get_promotion(call: Call, request: PromotionId) -> Json:
     return {"promotion": encode(call.store.get_promotion(request.promotion_id))}
 
 
+def find_promotion(call: Call, request: PromotionKey) -> Json:
+    """The promotion that an idempotency key stands for, if there is one."""
+    found = call.store.find_promotion(request.idempotency_key)
+    return {"promotion": encode(found)} if found is not None else {}
+
+
 def search_promotions(call: Call, request: SearchPromotions) -> Json:
     """Every change of a model's aliases and stages, newest first."""
     page = call.store.search_promotions(
@@ -247,6 +261,11 @@ def cancel_rollback(call: Call, request: SettleRollback) -> Json:
     """Drop a pending intent."""
     intent = call.store.cancel_rollback(request.intent_id, user=request.user, reason=request.reason)
     return {"rollback": encode(intent)}
+
+
+def get_rollback(call: Call, request: RollbackId) -> Json:
+    """One rollback intent."""
+    return {"rollback": encode(call.store.get_rollback(request.intent_id))}
 
 
 def search_rollbacks(call: Call, request: SearchRollbacks) -> Json:
@@ -319,6 +338,8 @@ ENDPOINTS = (
     endpoint(
         "GET", _BASE + "promotions/search", SearchPromotions, search_promotions, promotions="[Promotion]", **PAGED
     ),
+    endpoint("GET", _BASE + "promotions/find", PromotionKey, find_promotion, promotion="Promotion"),
+    endpoint("GET", _BASE + "rollbacks/get", RollbackId, get_rollback, rollback="RollbackIntent"),
     endpoint("POST", _BASE + "rollbacks/intend", IntendRollback, intend_rollback, rollback="RollbackIntent"),
     endpoint("POST", _BASE + "rollbacks/finish", SettleRollback, finish_rollback, promotion="Promotion"),
     endpoint("POST", _BASE + "rollbacks/cancel", SettleRollback, cancel_rollback, rollback="RollbackIntent"),

@@ -33,8 +33,9 @@ class CreateRun(Request, frozen=True):
     run_name: str = ""
     start_time: Natural = 0
     tags: tuple[TagIn, ...] = ()
-    # An addition of ours: an import keeps its ids.
+    # Additions of ours: an import keeps its ids, and a step may go on writing to runs that it made.
     run_id: str = ""
+    owner_run_id: str = ""
 
 
 class RunId(Request, frozen=True):
@@ -140,6 +141,7 @@ def create(call: Call, request: CreateRun) -> Json:
         start_time=request.start_time,
         tags=tags_of(request.tags),
         run_id=request.run_id or None,
+        owner_run_id=request.owner_run_id or None,
         idempotency_key=call.idempotency_key,
     )
     return {"run": wire.run_to_wire(run)}
