@@ -7,6 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from mlgate_tracking.store.sql import SqlStore
+from mlgate_tracking.testing.logged_models import LoggedModelConformance
+from mlgate_tracking.testing.registry import RegistryConformance
+from mlgate_tracking.testing.search import SearchConformance
+from mlgate_tracking.testing.served import TraceConformance, WebhookConformance
 from mlgate_tracking.testing.stores import FenceConformance, TrackingConformance
 from tests.support import databases
 
@@ -24,4 +28,24 @@ class TestServerTracking(TrackingConformance):
 
 
 class TestServerFences(FenceConformance):
+    pass
+
+
+class TestServerSearch(SearchConformance):
+    pass
+
+
+class TestServerRegistry(RegistryConformance):
+    pass
+
+
+class TestServerLoggedModels(LoggedModelConformance):
+    pass
+
+
+class TestServerTraces(TraceConformance):
+    pass
+
+
+class TestServerWebhooks(WebhookConformance):
     pass

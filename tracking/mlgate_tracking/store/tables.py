@@ -102,6 +102,14 @@ runs = sa.Table(
     sa.Column("owner_run_id", sa.String(RUN_ID_LENGTH), nullable=True),
 )
 sa.Index("ix_runs_newest", runs.c.experiment_id, runs.c.start_time.desc(), runs.c.run_id)
+# Few runs are deleted, so this index is small wherever an index can leave rows out.
+sa.Index(
+    "ix_runs_deleted",
+    runs.c.experiment_id,
+    runs.c.deleted_time,
+    sqlite_where=runs.c.deleted_time.is_not(None),
+    postgresql_where=runs.c.deleted_time.is_not(None),
+)
 sa.Index("ix_runs_end_time", runs.c.experiment_id, runs.c.end_time)
 sa.Index("ix_runs_name", runs.c.experiment_id, runs.c.name)
 
@@ -344,6 +352,13 @@ model_versions = sa.Table(
     _time("last_updated_timestamp"),
     _time("deleted_time", nullable=True),
     sa.UniqueConstraint("registered_model_pk", "version"),
+)
+sa.Index(
+    "ix_model_versions_stage",
+    model_versions.c.registered_model_pk,
+    model_versions.c.current_stage,
+    model_versions.c.deleted_time,
+    model_versions.c.version,
 )
 sa.Index("ix_model_versions_updated", model_versions.c.last_updated_timestamp, model_versions.c.model_version_pk)
 

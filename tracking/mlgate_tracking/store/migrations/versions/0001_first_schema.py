@@ -325,6 +325,12 @@ def upgrade() -> None:
     op.create_index(op.f("ix_model_versions_model_id"), "model_versions", ["model_id"], unique=False)
     op.create_index(op.f("ix_model_versions_run_id"), "model_versions", ["run_id"], unique=False)
     op.create_index(
+        "ix_model_versions_stage",
+        "model_versions",
+        ["registered_model_pk", "current_stage", "deleted_time", "version"],
+        unique=False,
+    )
+    op.create_index(
         "ix_model_versions_updated", "model_versions", ["last_updated_timestamp", "model_version_pk"], unique=False
     )
     op.create_table(
@@ -453,6 +459,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", name=op.f("uq_runs_run_id")),
         sa.UniqueConstraint("step_run_key", name=op.f("uq_runs_step_run_key")),
         **options,
+    )
+    op.create_index(
+        "ix_runs_deleted",
+        "runs",
+        ["experiment_id", "deleted_time"],
+        unique=False,
+        sqlite_where=sa.text("deleted_time IS NOT NULL"),
+        postgresql_where=sa.text("deleted_time IS NOT NULL"),
     )
     op.create_index("ix_runs_end_time", "runs", ["experiment_id", "end_time"], unique=False)
     op.create_index("ix_runs_name", "runs", ["experiment_id", "name"], unique=False)
