@@ -50,19 +50,19 @@ class Api:
     def __init__(self, client: TestClient) -> None:
         self.client = client
 
-    def post(self, path: str, **fields: Any) -> Any:
+    def post(self, path: str, /, **fields: Any) -> Any:
         return self._answer(self.client.post(_path(path), json=fields))
 
-    def get(self, path: str, **fields: Any) -> Any:
+    def get(self, path: str, /, **fields: Any) -> Any:
         return self._answer(self.client.get(_path(path), params=fields))
 
-    def patch(self, path: str, **fields: Any) -> Any:
+    def patch(self, path: str, /, **fields: Any) -> Any:
         return self._answer(self.client.patch(_path(path), json=fields))
 
-    def delete(self, path: str, **fields: Any) -> Any:
+    def delete(self, path: str, /, **fields: Any) -> Any:
         return self._answer(self.client.request("DELETE", _path(path), json=fields))
 
-    def refused(self, method: str, path: str, **fields: Any) -> tuple[int, str]:
+    def refused(self, method: str, path: str, /, **fields: Any) -> tuple[int, str]:
         """Status and error code of a call that must fail."""
         answer = self.client.request(
             method, _path(path), **({"params": fields} if method == "GET" else {"json": fields})

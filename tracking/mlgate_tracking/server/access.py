@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import re
+from itertools import pairwise
 
 from mlgate_tracking.entities import Fence
-from mlgate_tracking.errors import PermissionDenied, TrackingError, Unauthenticated
+from mlgate_tracking.errors import PermissionDenied, ResourceDoesNotExist, Unauthenticated
 from mlgate_tracking.server.endpoints import Call
 from mlgate_tracking.server.settings import ServerSettings
 from mlgate_tracking.server.tokens import StepTokens, is_step_token
@@ -20,7 +20,7 @@ from mlgate_tracking.server.tokens import StepTokens, is_step_token
 OPEN_PATHS = frozenset({"/health", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info"})
 """Answered without credentials, as load balancers and clients' probes send none."""
 
-_OWNER = re.compile(r"(?:.*/)?(?:models/(?P<model>m-[0-9a-f]{32})|(?P<run>[^/]+))/artifacts/.+", re.DOTALL)
+TRACE_LOCATION_TAG = "mlflow.artifactLocation"
 
 
 def credential(authorization: str | None) -> str:
@@ -67,23 +67,34 @@ def check_may_write(call: Call, path: str) -> None:
     """
     if call.fence is None:
         return
-    match = _OWNER.fullmatch(path)
-    refusal = PermissionDenied(f"the token of run {call.fence.run_id} may not write artifact {path!r}")
-    if match is None:
-        raise refusal
+    segments = path.split("/")
+    owners = [owner for owner, name in pairwise(segments[:-1]) if name == "artifacts"]
+    if not any(_owns(call, owner, path) for owner in owners):
+        raise PermissionDenied(f"the token of run {call.fence.run_id} may not write artifact {path!r}")
+
+
+def _owns(call: Call, owner: str, path: str) -> bool:
+    """Whether `owner` is a run, logged model or trace that the step may write to, with `path` among its artifacts."""
     try:
-        if match["model"]:
-            root = call.store.get_logged_model(match["model"]).artifact_uri
-            call.store.check_writable(model_id=match["model"])
+        if owner.startswith("m-"):
+            root = call.store.get_logged_model(owner).artifact_uri
+        elif owner.startswith("tr-"):
+            tags = {tag.key: tag.value for tag in call.store.get_trace_info(owner).tags}
+            root = tags.get(TRACE_LOCATION_TAG, "")
         else:
-            root = call.store.get_run(match["run"]).info.artifact_uri
-            call.store.check_writable(run_id=match["run"])
-    except TrackingError as error:
-        if error.status == 404:
-            raise refusal from None
-        raise
-    if not f"mlflow-artifacts:/{path}".startswith(root.rstrip("/") + "/"):
-        raise refusal
+            root = call.store.get_run(owner).info.artifact_uri
+    except ResourceDoesNotExist:
+        return False
+    if not root or not f"mlflow-artifacts:/{path}".startswith(root.rstrip("/") + "/"):
+        return False
+    if owner.startswith("m-"):
+        call.store.check_writable(model_id=owner)
+    elif owner.startswith("tr-"):
+        # Nobody owns a trace, so what is there already stays as it is.
+        return call.server.proxied.stat(path) is None
+    else:
+        call.store.check_writable(run_id=owner)
+    return True
 
 
 __all__ = ["OPEN_PATHS", "authenticate", "check_may_write", "credential"]

@@ -11,7 +11,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from mlgate_tracking.artifacts import ArtifactRepository, ArtifactWriter
@@ -41,8 +41,22 @@ class Files:
         self._state = state
 
     def routes(self) -> list[BaseRoute]:
-        """Proxied artifacts only while the server serves them."""
-        found: list[BaseRoute] = [
+        """By run, version and model unless the server keeps none; by proxy path, or a refusal of it."""
+        found: list[BaseRoute] = []
+        if not self._state.settings.artifacts_only:
+            found += self._stored_routes()
+        for family in FAMILIES:
+            base = family + "2.0/mlflow-artifacts/"
+            if not self._state.settings.serve_artifacts:
+                every = ["GET", "PUT", "POST", "DELETE"]
+                found += [Route(base + "{path:path}", self._answered(self.not_served), methods=every)]
+                continue
+            for method, handler in (("GET", self.download), ("PUT", self.upload), ("DELETE", self.delete)):
+                found.append(Route(base + "artifacts/{path:path}", self._answered(handler), methods=[method]))
+        return found
+
+    def _stored_routes(self) -> list[BaseRoute]:
+        return [
             Route("/get-artifact", self._answered(self.run_file), methods=["GET"]),
             Route("/model-versions/get-artifact", self._answered(self.version_file), methods=["GET"]),
             Route("/ajax-api/2.0/mlflow/upload-artifact", self._answered(self.upload_from_page), methods=["POST"]),
@@ -52,11 +66,6 @@ class Files:
                 methods=["GET"],
             ),
         ]
-        for family in FAMILIES:
-            path = family + "2.0/mlflow-artifacts/artifacts/{path:path}"
-            for method, handler in (("GET", self.download), ("PUT", self.upload), ("DELETE", self.delete)):
-                found.append(Route(path, self._answered(handler), methods=[method]))
-        return found
 
     def _answered(self, handler: Callable[[Request], AsyncIterator[Response] | object]) -> Callable[[Request], object]:
         async def answer(request: Request) -> Response:
@@ -77,6 +86,9 @@ class Files:
     def _call(self, request: Request) -> Call:
         fence = request.scope.get("fence")
         return Call(store=self._state.view(fence), server=self._state, fence=fence)
+
+    async def not_served(self, _request: Request) -> Response:
+        return PlainTextResponse("This server does not serve artifacts: it runs with --no-serve-artifacts", 503)
 
     # --- the proxy --------------------------------------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ def run_status(value: EnumIn) -> RunStatus:
 def enum_member(value: EnumIn, name: str, kind: type[E], numbers: dict[int, E]) -> E:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value)
-    found = numbers.get(value) if isinstance(value, int) else kind.__members__.get(value)
+    found = numbers.get(value) if isinstance(value, int) else next((each for each in kind if each == value), None)
     if found is None:
         raise InvalidParameterValue(
             f"Invalid value {value!r} for parameter '{name}' supplied: use one of {', '.join(numbers.values())}"
