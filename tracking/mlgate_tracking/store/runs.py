@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlgate_tracking.entities import Run, RunInfo, RunStatus, Tag
+from mlgate_tracking.entities import Param, Run, RunData, RunInfo, RunStatus, Tag
 from mlgate_tracking.errors import InvalidParameterValue, ResourceAlreadyExists
 from mlgate_tracking.store import validate
 from mlgate_tracking.store.experiments import active_experiment
@@ -56,6 +56,17 @@ def new_run(run_id: str, experiment_id: int, name: str, user_id: str, start_time
     return row._replace(**fields)
 
 
+def fresh_run(row: RunRow, params: Mapping[str, str], tags: Mapping[str, str]) -> Run:
+    """A run that was just inserted with these params and tags, without reading them back."""
+    return Run(
+        info=run_info(row),
+        data=RunData(
+            params=tuple(Param(name, params[name]) for name in sorted(params)),
+            tags=tuple(Tag(name, tags[name]) for name in sorted(tags)),
+        ),
+    )
+
+
 def name_for(run_name: str | None, tags: dict[str, str]) -> str:
     """The run's name: given, or by tag, or made up; giving both differently is an error."""
     tagged = tags.get(RUN_NAME_TAG)
@@ -100,7 +111,7 @@ class RunStore(StorePart):
                 raise ResourceAlreadyExists(f"there is a run with id {run_id!r} already")
             row = insert_run(tx, wanted)
             write_tags(tx, self.keys, row, values)
-            return hydrate_runs(tx, self.keys, [row])[0]
+            return fresh_run(row, {}, values)
 
         return self.write(work)
 
@@ -168,4 +179,4 @@ class RunStore(StorePart):
         return self.write(work)
 
 
-__all__ = ["RunStore", "insert_run", "name_for", "new_run"]
+__all__ = ["RunStore", "fresh_run", "insert_run", "name_for", "new_run"]

@@ -11,7 +11,7 @@ from mlgate_tracking.store.metrics import write_metrics
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.run_data import RUN_NAME_TAG, write_params, write_tags
 from mlgate_tracking.store.run_rows import SELECT_RUN, RunRow, find_run, hydrate_runs, require_active
-from mlgate_tracking.store.runs import insert_run, name_for, new_run
+from mlgate_tracking.store.runs import fresh_run, insert_run, name_for, new_run
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.store.values import new_id
 
@@ -69,9 +69,10 @@ class StepRunStore(StorePart):
                 values[RUN_NAME_TAG] = wanted.name
             write_params(tx, self.keys, row, new_params, ignore_changed=True)
             write_tags(tx, self.keys, row, values)
+            if before is None:
+                return StepRun(fresh_run(row, new_params, values), step_run_key, row.attempt, created=True)
             run = hydrate_runs(tx, self.keys, [row._replace(name=values.get(RUN_NAME_TAG, row.name))])[0]
-            previous = RunStatus(before.status) if before else None
-            return StepRun(run, step_run_key, row.attempt, created=before is None, previous_status=previous)
+            return StepRun(run, step_run_key, row.attempt, created=False, previous_status=RunStatus(before.status))
 
         return self.write(work)
 

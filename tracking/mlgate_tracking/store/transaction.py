@@ -60,7 +60,10 @@ class Transaction:
         if not rows:
             return
         cursor = self._raw.cursor()
-        cursor.executemany(self.dialect.text(sql), rows)
+        if len(rows) == 1:  # drivers prepare for many at a price
+            cursor.execute(self.dialect.text(sql), rows[0])
+        else:
+            cursor.executemany(self.dialect.text(sql), rows)
         cursor.close()
 
     # --- inserts, which the databases spell differently -------------------------------------------------------------
