@@ -48,7 +48,9 @@ class PooledDatabase(Database):
             self.engine = sa.create_engine(url, **_engine_options(self.dialect.name))
         except (ImportError, NoSuchModuleError) as error:
             raise BadRequest(f"store URI {url} needs the driver {module}: install mlgate[{extra}]") from error
-        _ping_after_a_pause(self.engine)
+        self._suspect_before = 0.0
+        sa.event.listen(self.engine, "checkin", self._note_return)
+        sa.event.listen(self.engine, "checkout", self._ping_after_a_pause)
 
     def _read(self, work: Work[T]) -> T:
         with self.engine.connect() as connection, self._connected(connection):
@@ -71,14 +73,31 @@ class PooledDatabase(Database):
 
     @contextmanager
     def _connected(self, connection: sa.Connection) -> Iterator[None]:
-        """Drop the pool's connections together with the one that turned out to be dead."""
+        """When a connection turns out to be dead, give it up and ping every other one before its next use."""
         try:
             yield
         except Exception as error:
             if self.dialect.trouble(driver_error(error)) is Trouble.AWAY:
                 connection.invalidate()
-                self.engine.dispose()
+                self._suspect_before = time.monotonic()
             raise
+
+    # SQLAlchemy's `pool_pre_ping`, but only for connections that lay idle: a ping costs as much as half a write. Should
+    # a busy connection die all the same, its transaction fails and is run again on a new one.
+
+    def _note_return(self, _raw: Any, record: Any) -> None:
+        record.info["idle since"] = time.monotonic()
+
+    def _ping_after_a_pause(self, raw: Any, record: Any, _proxy: Any) -> None:
+        idle_since = record.info.get("idle since")
+        if idle_since is None or idle_since > max(time.monotonic() - IDLE, self._suspect_before):
+            return
+        try:
+            alive = self.engine.dialect.do_ping(raw)
+        except self.engine.dialect.loaded_dbapi.Error:
+            alive = False
+        if not alive:
+            raise DisconnectionError
 
     def close(self) -> None:
         self.engine.dispose()
@@ -100,28 +119,6 @@ def _engine_options(dialect: str) -> dict[str, Any]:
         "isolation_level": "READ COMMITTED",
         "connect_args": arguments,
     }
-
-
-def _ping_after_a_pause(engine: sa.Engine) -> None:
-    """SQLAlchemy's `pool_pre_ping`, but only for connections that lay idle: a ping costs as much as half a write.
-
-    Should a busy connection die all the same, its transaction fails and is run again on a new one.
-    """
-
-    @sa.event.listens_for(engine, "checkin")
-    def note(_raw: Any, record: Any) -> None:
-        record.info["idle since"] = time.monotonic()
-
-    @sa.event.listens_for(engine, "checkout")
-    def ping(raw: Any, record: Any, _proxy: Any) -> None:
-        if time.monotonic() - record.info.get("idle since", time.monotonic()) < IDLE:
-            return
-        try:
-            alive = engine.dialect.do_ping(raw)
-        except engine.dialect.loaded_dbapi.Error:
-            alive = False
-        if not alive:
-            raise DisconnectionError
 
 
 __all__ = ["PooledDatabase"]

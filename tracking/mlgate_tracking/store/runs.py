@@ -14,6 +14,7 @@ from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.run_data import RUN_NAME_TAG, write_tags
 from mlgate_tracking.store.run_names import random_run_name
 from mlgate_tracking.store.run_rows import (
+    SELECT_RUN,
     RunRow,
     find_run,
     hydrate_runs,
@@ -101,8 +102,14 @@ class RunStore(StorePart):
             owner_run_id=self.owner_run_id or owner_run_id,
         )
         created = now()
+        tried: list[bool] = []
 
         def work(tx: Transaction) -> Run:
+            if tried:  # the database may have gone away just after it committed the first try
+                made = tx.row(f"{SELECT_RUN} WHERE run_id = :run_id", {"run_id": wanted.run_id})
+                if made is not None and not run_id:
+                    return hydrate_runs(tx, self.keys, [made])[0]
+            tried.append(True)
             if idempotency_key:
                 earlier = claim(tx, idempotency_key, wanted.run_id, created)
                 if earlier is not None:
