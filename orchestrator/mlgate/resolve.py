@@ -16,7 +16,7 @@ from mlgate.tracking import Tracking
 from mlgate_projects.command import find_entry_point, render
 from mlgate_projects.envs import Environment, EnvOptions, environment_for
 from mlgate_projects.parameters import ResolvedParameters, resolve
-from mlgate_projects.parse import load_project
+from mlgate_projects.parse import load_environment, load_project
 from mlgate_projects.source import Source, resolve_source
 from mlgate_projects.spec import (
     CondaSpec,
@@ -52,7 +52,7 @@ class ResolvedStep:
     @property
     def step_run_key(self) -> str:
         step = self.step
-        return step_run_key(step.engine.run_id, self.source.digest, step.name, step.map_index)
+        return step_run_key(step.engine.run_id, step.digest or self.source.digest, step.name, step.map_index)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def resolve_step(
         ProjectError: what `mlgate_projects.errors` lists; every problem with its file, line, key and value.
         UsageError: an environment manager that does not fit the project.
     """
-    source = resolve_source(step.uri, version=step.commit or step.version, cache_root=settings.git, progress=progress)
+    source = resolve_source(step.uri, step.version, commit=step.commit, cache_root=settings.git, progress=progress)
     project = load_project(source.directory, read_environment=step.env_manager not in _NO_FILES)
     entry_point = find_entry_point(project, step.entry_point)
     file = project.file or "MLproject"
@@ -113,6 +113,8 @@ def with_local_files(resolved: ResolvedStep, settings: Settings, tracking: Track
 def choose_environment(step: Step, project: ProjectSpec, entry_point: EntryPoint) -> EnvSpec:
     """The environment that the step asks for, or what the entry point or project declares."""
     declared = entry_point.environment or project.environment
+    if step.environment is not None:
+        declared = load_environment(project.directory, step.environment)
     manager = step.env_manager
     match manager:
         case None:

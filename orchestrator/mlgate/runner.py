@@ -22,7 +22,7 @@ from mlgate.resolve import ResolvedStep, resolve_step, with_local_files
 from mlgate.settings import Settings, load_settings
 from mlgate.step import Step, StepResult
 from mlgate.system_metrics import SystemMetrics
-from mlgate.tags import closing_metrics, closing_tags, opening_tags
+from mlgate.tags import closing_metrics, closing_tags, opening_tags, own_tags
 from mlgate.tracking import Tracking, open_tracking
 from mlgate.workspace import Workspace
 from mlgate_projects.command import runnable
@@ -227,6 +227,7 @@ class _Attempt:
             params={param.key: param.value for param in run.data.params},
             outputs=outputs,
             reason=reason,
+            tags=own_tags(run.data.tags),
         )
 
     def _save_files(self) -> dict[str, Any]:

@@ -38,6 +38,9 @@ class Step:
         parameters: values passed by the caller, as text, declared or not.
         env_manager: `virtualenv`, `conda`, `docker`, `system` (alias `local`), `external`, or None for what the
             project declares.
+        environment: an environment declared as in an MLproject (`{"python_env": "other.yaml"}`), instead of the
+            project's own.
+        digest: project digest that the step's identity is made from; None for that of the source as it is now.
         attempt: None means one more than the last.
         parent_run_id: run of the pipeline; makes this run nested.
         timeout: seconds, None for no limit.
@@ -66,6 +69,8 @@ class Step:
     autolog: bool | None = None
     system_metrics: bool = True
     env_options: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] | None = None
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ class StepResult:
         status: FINISHED, FAILED or KILLED.
         outputs: named outputs that the script wrote to `MLGATE_OUTPUTS`.
         reason: one line for a human when it did not finish.
+        tags: what the script tagged its run with (MLflow's own tags and ours left out).
+        model_version: version of the registered model that the step made or promoted, if that was asked for.
     """
 
     run_id: str
@@ -93,6 +100,8 @@ class StepResult:
     params: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    model_version: int | None = None
 
     @property
     def ok(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlgate_projects.process import Outcome
@@ -51,6 +51,11 @@ def opening_tags(resolved: ResolvedStep, prepared: Prepared | None) -> list[Tag]
     return [Tag(key, value) for key, value in {**tags, **step.tags}.items() if value]
 
 
+def own_tags(tags: Iterable[Tag]) -> dict[str, str]:
+    """What the script tagged its run with: without MLflow's own tags and ours."""
+    return {tag.key: tag.value for tag in tags if not tag.key.startswith(("mlflow.", "mlgate."))}
+
+
 def closing_tags(exit_code: int, reason: str) -> list[Tag]:
     """Tags that are known once the process has ended; an empty reason overwrites that of an earlier attempt."""
     return [Tag("mlgate.exit_code", str(exit_code)), Tag("mlgate.reason", reason)]
@@ -73,4 +78,4 @@ def closing_metrics(outcome: Outcome | None, outputs: Mapping[str, Any], timesta
     return [Metric(key, value, timestamp) for key, value in values.items()]
 
 
-__all__ = ["closing_metrics", "closing_tags", "opening_tags"]
+__all__ = ["closing_metrics", "closing_tags", "opening_tags", "own_tags"]

@@ -112,8 +112,8 @@ def resolve(
 
     Args:
         values: what the user passed, by name; anything but text is turned into text as `str` does.
-        working_directory: what relative paths that the user passed are relative to.
-        project_directory: where a default of type `path` is looked for first.
+        working_directory: where a relative path that the user passed is looked for first, and a default second.
+        project_directory: where a default of type `path` is looked for first, and a passed one second.
         file: name of the MLproject file, for messages.
 
     Raises:
@@ -150,9 +150,9 @@ def resolve(
             if _is_remote(text):
                 remote[parameter.name] = text
                 continue
-            roots = (
-                [working_directory] if passed or project_directory is None else [project_directory, working_directory]
-            )
+            roots = [working_directory, *([project_directory] if project_directory else [])]
+            if not passed:
+                roots.reverse()
             found = _existing(text, roots)
             if found is None:
                 looked = " or ".join(str(root) for root in dict.fromkeys(roots))

@@ -61,6 +61,18 @@ def load_project(directory: Path, *, read_environment: bool = True) -> ProjectSp
     return reader.project(document)
 
 
+def load_environment(directory: Path, declaration: Mapping[str, Any]) -> EnvSpec:
+    """The environment that `{python_env: FILE}`, `{conda_env: FILE}` or `{docker_env: {...}}` declares.
+
+    Raises:
+        InvalidProject: with every mistake of the declaration and of the file that it names.
+    """
+    reader = _Reader(directory, "", read_environment=True)
+    environment = reader.environment(Document("", dict(declaration), None), (), declaration)
+    reader.raise_if_wrong()
+    return environment or VirtualenvSpec()
+
+
 def strict(spec: ProjectSpec) -> ProjectSpec:
     """The same spec when it has no warnings.
 
@@ -97,7 +109,7 @@ class _Reader:
 
     def without_file(self) -> ProjectSpec:
         environment = self._default_environment()
-        self._raise_if_wrong()
+        self.raise_if_wrong()
         return ProjectSpec(directory=self.directory, environment=environment, warnings=tuple(self.warnings))
 
     def project(self, document: Document) -> ProjectSpec:
@@ -108,7 +120,7 @@ class _Reader:
         if "databricks_spark_job" in data:
             self._warn(document, ("databricks_spark_job",), "runs on Databricks only and is ignored here")
         name = self._text(document, ("name",), data.get("name"))
-        environment = self._environment(document, (), data) or self._default_environment()
+        environment = self.environment(document, (), data) or self._default_environment()
         entry_points = {
             str(key): self._entry_point(document, key, value)
             for key, value in self._mapping(document, ("entry_points",), data.get("entry_points")).items()
@@ -117,7 +129,7 @@ class _Reader:
             str(key): self._pipeline(document, key, value)
             for key, value in self._mapping(document, ("pipelines",), data.get("pipelines")).items()
         }
-        self._raise_if_wrong()
+        self.raise_if_wrong()
         return ProjectSpec(
             directory=self.directory,
             name=name,
@@ -208,7 +220,7 @@ class _Reader:
 
     # --- environments -------------------------------------------------------------------------------------------
 
-    def _environment(self, document: Document, path: _KeyPath, data: Mapping[Any, Any]) -> EnvSpec | None:
+    def environment(self, document: Document, path: _KeyPath, data: Mapping[Any, Any]) -> EnvSpec | None:
         given = [kind for kind in _ENVIRONMENTS if kind in data]
         if len(given) > 1:
             listed = " and ".join(f"{kind} (line {document.place(*path, kind)[0]})" for kind in given)
@@ -235,7 +247,7 @@ class _Reader:
             self._error(document, path, f"must hold one of {', '.join(_ENVIRONMENTS)}")
             return None
         self._unknown_keys(document, path, data, _ENVIRONMENTS)
-        return self._environment(document, path, data)
+        return self.environment(document, path, data)
 
     def _default_environment(self) -> EnvSpec:
         for kind, name in (("python_env", PYTHON_ENV), ("conda_env", CONDA_ENV)):
@@ -419,7 +431,7 @@ class _Reader:
         self._error(document, path, message)
         raise InvalidProject(self.problems)
 
-    def _raise_if_wrong(self) -> None:
+    def raise_if_wrong(self) -> None:
         if self.problems:
             raise InvalidProject(
                 sorted(self.problems, key=lambda problem: (problem.file, problem.line, problem.column))
@@ -474,4 +486,12 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-__all__ = ["CONDA_ENV", "MLPROJECT", "PYTHON_ENV", "load_project", "strict", "virtualenv_from_conda"]
+__all__ = [
+    "CONDA_ENV",
+    "MLPROJECT",
+    "PYTHON_ENV",
+    "load_environment",
+    "load_project",
+    "strict",
+    "virtualenv_from_conda",
+]

@@ -14,7 +14,17 @@ HOOKS = {
 }
 """Module to wait for -> module of ours whose `patch(module)` is called once it is loaded."""
 
-AUTOLOG_HOOKS: dict[str, str] = {}
+_AUTOLOGGING = "mlgate_tracking.kit.autologging."
+AUTOLOG_HOOKS = {
+    "sklearn.base": _AUTOLOGGING + "sklearn",
+    "xgboost.training": _AUTOLOGGING + "boosting",
+    "lightgbm.engine": _AUTOLOGGING + "boosting",
+    "keras.src.models.model": _AUTOLOGGING + "keras",
+    "keras.src.engine.training": _AUTOLOGGING + "keras",
+    "keras.engine.training": _AUTOLOGGING + "keras",
+    "pytorch_lightning.trainer.trainer": _AUTOLOGGING + "lightning",
+    "lightning.pytorch.trainer.trainer": _AUTOLOGGING + "lightning",
+}
 """The same for auto-logging; not installed with MLGATE_AUTOLOG=0."""
 
 _OFF = ("0", "false", "no", "off")
@@ -25,6 +35,13 @@ class Finder:
 
     def __init__(self, hooks: dict[str, str]) -> None:
         self._hooks = hooks
+
+    def add(self, name: str, patcher: str) -> bool:
+        """Wait for one more module; False when it is waited for already."""
+        if name in self._hooks:
+            return False
+        self._hooks[name] = patcher
+        return True
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         patcher = self._hooks.get(name)
@@ -72,16 +89,21 @@ def apply(patcher: str, module: Any) -> None:
         log.failure("hook %s on %s" % (patcher, getattr(module, "__name__", module)), error)
 
 
-def install() -> None:
-    """Put the finder first on `sys.meta_path`; modules that are already there are patched at once."""
-    hooks = dict(HOOKS)
-    if os.environ.get("MLGATE_AUTOLOG", "").strip().lower() not in _OFF:
-        hooks.update(AUTOLOG_HOOKS)
-    if any(isinstance(finder, Finder) for finder in sys.meta_path):
-        return
-    sys.meta_path.insert(0, Finder(hooks))
-    for name, patcher in hooks.items():
-        if name in sys.modules:
+def install(autolog: bool | None = None) -> None:
+    """Put the finder first on `sys.meta_path`; modules that are already there are patched at once.
+
+    Args:
+        autolog: whether to hook the frameworks as well; default unless MLGATE_AUTOLOG says no.
+    """
+    if autolog is None:
+        autolog = os.environ.get("MLGATE_AUTOLOG", "").strip().lower() not in _OFF
+    wanted = dict(HOOKS, **AUTOLOG_HOOKS) if autolog else dict(HOOKS)
+    finder = next((each for each in sys.meta_path if isinstance(each, Finder)), None)
+    if finder is None:
+        finder = Finder({})
+        sys.meta_path.insert(0, finder)
+    for name, patcher in wanted.items():
+        if finder.add(name, patcher) and name in sys.modules:
             apply(patcher, sys.modules[name])
 
 

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Unreachable(Exception):
+class TrackingError(Exception):
+    """Root of what the client raises on purpose."""
+
+
+class Unreachable(TrackingError):
     """No answer, or one that says `later` (429, 5xx): the same request may succeed in a while."""
 
 
-class Refused(Exception):
+class Refused(TrackingError):
     """The server's no: `error_code` as MLflow names it, HTTP `status`."""
 
     def __init__(self, message: str, error_code: str = "", status: int = 0) -> None:
@@ -163,4 +167,4 @@ def error_of(status: int, raw: bytes, what: str) -> Exception:
     return Refused(text, code, status)
 
 
-__all__ = ["Connection", "Refused", "Unreachable", "authorization", "error_of", "tracking_uri"]
+__all__ = ["Connection", "Refused", "TrackingError", "Unreachable", "authorization", "error_of", "tracking_uri"]

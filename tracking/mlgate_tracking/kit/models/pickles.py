@@ -1,0 +1,70 @@
+"""Pickles of models: written so that others can load them, read with open eyes."""
+
+from __future__ import annotations
+
+import pickle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def dump(model: Any, file: str) -> str:
+    """Pickle a model; returns the serialization format, `cloudpickle` where that is installed, else `pickle`.
+
+    Raises:
+        whatever pickling raises (`PicklingError`, `TypeError`, ...).
+    """
+    try:
+        import cloudpickle
+    except ImportError:
+        with open(file, "wb") as stream:
+            pickle.dump(model, stream, protocol=4)
+        return "pickle"
+    with open(file, "wb") as stream:
+        cloudpickle.dump(model, stream, protocol=4)
+    return "cloudpickle"
+
+
+class _Unpickler(pickle.Unpickler):
+    """Gives MLflow's base classes a stand-in, so that a PythonModel loads where MLflow is not installed."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("mlflow.pyfunc") and name in ("PythonModel", "PythonModelContext"):
+            try:
+                return super().find_class(module, name)
+            except ImportError:
+                from mlgate_tracking.kit.models import python_model
+
+                return getattr(python_model, name)
+        return super().find_class(module, name)
+
+
+def load(file: str) -> Any:
+    """Load a pickle. What it holds may run any code: check where it comes from first (see `models.load_model`)."""
+    with open(file, "rb") as stream:
+        return _Unpickler(stream).load()
+
+
+class TorchPickle:
+    """What `torch.save` and `torch.load` want as `pickle_module`: cloudpickle's writer, our reader."""
+
+    __name__ = "pickle"
+    Unpickler = _Unpickler
+    load = staticmethod(pickle.load)
+    loads = staticmethod(pickle.loads)
+    dumps = staticmethod(pickle.dumps)
+
+    def __init__(self) -> None:
+        try:
+            import cloudpickle
+
+            self.Pickler = cloudpickle.Pickler
+        except ImportError:
+            self.Pickler = pickle.Pickler
+
+    def dump(self, value: Any, file: Any, protocol: int = 4) -> None:
+        self.Pickler(file, protocol).dump(value)
+
+
+__all__ = ["TorchPickle", "dump", "load"]
