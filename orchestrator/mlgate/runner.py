@@ -236,6 +236,9 @@ class _Attempt:
         outputs, problems = self.workspace.outputs()
         for problem in problems:
             self.hooks.warn(problem)
+        late = tracking.replay_spool(self.opened, self.workspace.spool)
+        if late:
+            self.hooks.warn(f"{late} records that the process had not sent yet were written to its run")
         for path, file in self.workspace.artifacts():
             tracking.log_file(run, path, file)
         if self.packages:

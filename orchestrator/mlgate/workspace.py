@@ -56,9 +56,8 @@ class Workspace:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def artifacts(self) -> Iterator[tuple[str, Path]]:
-        """(artifact path, file) of the logs that hold anything."""
-        for stream in Stream:
-            file = self.log_file(stream)
+        """(artifact path, file) of the logs that hold anything; `kit.log` is what the step kit says of itself."""
+        for file in (*map(self.log_file, Stream), self.spool / "kit.log"):
             if file.exists() and file.stat().st_size:
                 yield f"mlgate/{file.name}", file
 
