@@ -121,7 +121,8 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 def _metric_clause(dice: random.Random, _zoo: Zoo) -> Clause:
     key, operator = dice.choice(("m", "val/loss", "nothing")), dice.choice(list(_COMPARE))
-    number = dice.choice((0, 0.5, 1, -1.5, 1e300, 7))
+    written = dice.choice(("0", "0.5", "1", "-1.5", "1e300", "7"))
+    number = float(written)
 
     def matches(run: Run) -> bool:
         value = run.metric(key)
@@ -129,7 +130,7 @@ def _metric_clause(dice: random.Random, _zoo: Zoo) -> Clause:
             return False
         return operator == "!=" if math.isnan(value) else _COMPARE[operator](value, number)
 
-    return Clause(f"metrics.`{key}` {operator} {number}", matches)
+    return Clause(f"metrics.`{key}` {operator} {written}", matches)
 
 
 def _text_test(dice: random.Random, values: Sequence[str], *, listed: bool, null: bool) -> tuple[str, Any]:
