@@ -460,7 +460,7 @@ def facts_of(store: Store, model: str, version: int) -> ModelFacts:
         params |= {param.key: param.value for param in run.data.params}
         tags |= {tag.key: tag.value for tag in run.data.tags}
         starter = run.info.user_id or run.tag("mlflow.user") or starter
-    return ModelFacts(model, version, found.run_id, found.source, starter, metrics, params, tags)
+    return ModelFacts(model, version, found.run_id or None, found.source, starter, metrics, params, tags)
 
 
 def _measured(

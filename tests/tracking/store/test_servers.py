@@ -8,6 +8,7 @@ import pytest
 
 from mlgate_tracking.store.sql import SqlStore
 from mlgate_tracking.testing.logged_models import LoggedModelConformance
+from mlgate_tracking.testing.promotions import PromotionConformance
 from mlgate_tracking.testing.registry import RegistryConformance
 from mlgate_tracking.testing.search import SearchConformance
 from mlgate_tracking.testing.served import TraceConformance, WebhookConformance
@@ -48,4 +49,8 @@ class TestServerTraces(TraceConformance):
 
 
 class TestServerWebhooks(WebhookConformance):
+    pass
+
+
+class TestServerPromotion(PromotionConformance):
     pass

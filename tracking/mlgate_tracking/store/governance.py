@@ -8,6 +8,7 @@ from typing import TypeVar
 from mlgate_tracking.entities import Page
 from mlgate_tracking.errors import InvalidParameterValue, PermissionDenied, ResourceDoesNotExist
 from mlgate_tracking.governance import Holder, Target
+from mlgate_tracking.store import registry_rules, validate
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.transaction import Transaction
 
@@ -24,14 +25,10 @@ class GovernancePart(StorePart):
 def check_target(target: Target) -> None:
     if not target.alias and not target.stage:
         raise InvalidParameterValue("the target names neither an alias nor a stage, as in {'alias': 'champion'}")
-    for what, value, limit in (("alias", target.alias, 255), ("stage", target.stage, 100)):
-        if value and len(value) > limit:
-            raise InvalidParameterValue(f"{what} {value[:20]!r}... is longer than {limit} characters")
-    alias = target.alias or ""
-    if alias and (not alias.replace("-", "").replace("_", "").isalnum() and alias.strip("-_")):
-        raise InvalidParameterValue(f"alias {alias!r} may hold letters, digits, - and _ only")
-    if alias.lower() == "latest" or (alias[:1] in "vV" and alias[1:].isdigit()):
-        raise InvalidParameterValue(f"alias {alias!r} is reserved; use another, as in champion")
+    if target.alias:
+        registry_rules.alias(target.alias)
+    if target.stage:
+        validate.text(target.stage, 100, "stage")
 
 
 def model_key(tx: Transaction, model: str) -> int:

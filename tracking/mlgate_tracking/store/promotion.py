@@ -39,6 +39,7 @@ from mlgate_tracking.store.governance import (
     model_key,
     next_page,
 )
+from mlgate_tracking.store.guard import protection_of
 from mlgate_tracking.store.promotion_rows import (
     COLUMNS,
     FROM,
@@ -131,44 +132,6 @@ class PromotionStore(GovernancePart):
 
     def get_protection(self, model: str) -> Protection:
         return self.read(lambda tx: protection_of(tx, model_key(tx, model), model))
-
-
-# --- what MLflow's own calls have to ask and leave behind -------------------------------------------------------------
-
-
-def protection_of(tx: Transaction, pk: int, model: str) -> Protection:
-    row = tx.row("SELECT policy_digest FROM protected_models WHERE registered_model_pk = :pk", {"pk": pk})
-    return Protection(model) if row is None else Protection(model, True, row[0])
-
-
-def refuse_when_protected(tx: Transaction, pk: int, model: str, what: str) -> None:
-    """Raise `PermissionDenied` when the model may only be promoted through gates."""
-    if protection_of(tx, pk, model).protected:
-        raise PermissionDenied(
-            f"model {model!r} is protected: {what} goes through gates only; "
-            "use `mlgate promote` (or `mlgate models unprotect` first)"
-        )
-
-
-def record_unguarded(
-    tx: Transaction,
-    pk: int,
-    model: str,
-    target: Target,
-    version: int | None,
-    previous: int | None,
-    *,
-    archived: tuple[int, ...] = (),
-    user: str = "",
-    at: int,
-) -> None:
-    """Leave a record of a stage or alias that MLflow's own calls have changed. Call it before the change is made."""
-    refuse_when_protected(tx, pk, model, f"{target}")
-    promotion = Promotion(
-        new_id(), 0, PromotionKind.UNGUARDED, model, version, previous, target, archived, user=user, created_at=at
-    )
-    promotion = store_promotion(tx, pk, promotion, None)
-    audit.append(tx, at, user, "promotion.unguarded", model, encode(promotion))
 
 
 # --- one promotion ----------------------------------------------------------------------------------------------------
@@ -301,4 +264,4 @@ def _require_verdict(tx: Transaction, pk: int, request: PromotionRequest, holder
     return verdict
 
 
-__all__ = ["PROMOTED", "PromotionStore", "protection_of", "record_unguarded", "refuse_when_protected"]
+__all__ = ["PROMOTED", "PromotionStore"]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mlgate_tracking.entities import ModelAlias, ModelVersion, Page, RegisteredModel, Tag
 from mlgate_tracking.errors import InvalidParameterValue, ResourceAlreadyExists, ResourceDoesNotExist
-from mlgate_tracking.store import model_sources, registry_rules, validate
+from mlgate_tracking.store import guard, model_sources, registry_rules, validate
 from mlgate_tracking.store.idempotency import claim
 from mlgate_tracking.store.logged_models import add_model_version_tag, find_logged_model
 from mlgate_tracking.store.model_sources import Inside, OfLoggedModel, OfRun, OfVersion
@@ -176,6 +176,7 @@ class RegistryStore(StorePart):
     def delete_registered_model(self, name: str) -> None:
         def work(tx: Transaction) -> None:
             model = self._own_model(tx, name)
+            guard.refuse_when_protected(tx, model.registered_model_pk, name, "whether it is there")
             tx.change(
                 "DELETE FROM registered_models WHERE registered_model_pk = :pk", {"pk": model.registered_model_pk}
             )
@@ -183,10 +184,12 @@ class RegistryStore(StorePart):
         self.write(work)
 
     def get_latest_versions(self, name: str, stages: Sequence[str] = ()) -> tuple[ModelVersion, ...]:
-        wanted = {registry_rules.stage(stage) for stage in stages}
+        wanted = {registry_rules.any_stage(stage) for stage in stages}
 
         def work(tx: Transaction) -> tuple[ModelVersion, ...]:
             latest = _latest_versions(tx, [_model(tx, name).registered_model_pk])
+            for stage in wanted - {row.current_stage for row in latest}:
+                registry_rules.stage(stage)  # nobody is in it: a stage of a ladder, or a mistake?
             return _versions(tx, [row for row in latest if not wanted or row.current_stage in wanted])
 
         return self.read(work)
@@ -204,18 +207,23 @@ class RegistryStore(StorePart):
 
     def set_registered_model_alias(self, name: str, alias: str, version: int) -> None:
         registry_rules.alias(alias)
+        at = now()
 
         def work(tx: Transaction) -> None:
             model = self._own_model(tx, name)
             found = _version(tx, name, version)
+            guard.record_alias(tx, model.registered_model_pk, name, alias, found.version, at)
             row = {"registered_model_pk": model.registered_model_pk, "alias": alias, "version": found.version}
             tx.upsert("registered_model_aliases", [row], ["registered_model_pk", "alias"])
 
         self.write(work)
 
     def delete_registered_model_alias(self, name: str, alias: str) -> None:
+        at = now()
+
         def work(tx: Transaction) -> None:
             model = self._own_model(tx, name)
+            guard.record_alias(tx, model.registered_model_pk, name, alias, None, at)
             tx.change(
                 "DELETE FROM registered_model_aliases WHERE registered_model_pk = :pk AND alias = :alias",
                 {"pk": model.registered_model_pk, "alias": alias},
@@ -323,6 +331,7 @@ class RegistryStore(StorePart):
 
         def work(tx: Transaction) -> None:
             found = self._own_version(tx, name, version)
+            guard.record_deletion(tx, found.registered_model_pk, name, found.version, deleted)
             # Its number is never given out again, so the row stays; where it came from does not.
             tx.change(
                 "UPDATE model_versions SET deleted_time = :deleted, last_updated_timestamp = :deleted, source = '', "
@@ -379,6 +388,9 @@ class RegistryStore(StorePart):
             model = self._own_model(tx, name)
             found = _version(tx, name, version)
             _touch(tx, model.registered_model_pk, moved)  # first of all: one transition of a model at a time
+            guard.record_stage(
+                tx, model.registered_model_pk, name, found.version, to_stage, moved, archive=archive_existing_versions
+            )
             values = {"stage": to_stage, "moved": moved, "pk": found.model_version_pk}
             if archive_existing_versions:
                 tx.change(

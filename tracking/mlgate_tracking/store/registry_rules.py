@@ -48,6 +48,11 @@ def stage(value: str) -> str:
     return found
 
 
+def any_stage(value: str) -> str:
+    """MLflow's stages in their usual spelling; those of a ladder (`Canary`) as they are."""
+    return _STAGES.get(str(value).lower(), str(value))
+
+
 def archiving(to_stage: str) -> None:
     if to_stage not in _ARCHIVING:
         raise InvalidParameterValue(
@@ -76,6 +81,7 @@ def description(value: str | None) -> str | None:
 __all__ = [
     "PROMPT_TAG",
     "alias",
+    "any_stage",
     "archiving",
     "description",
     "model_name",

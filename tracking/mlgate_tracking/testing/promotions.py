@@ -127,6 +127,9 @@ class PromotionConformance:
         self.promote(store, model, 1, Target(stage="Canary"))
         assert store.get_model_version(model, 1).current_stage == "Canary"
         assert store.holder(model, Target(stage="Canary")).version == 1
+        assert [one.version for one in store.get_latest_versions(model, ["Canary"])] == [1]
+        with pytest.raises(InvalidParameterValue):
+            store.get_latest_versions(model, ["Cnary"])
 
     def test_holder_counts_every_change(self, store: Store, model: str) -> None:
         assert store.holder(model, CHAMPION) == Holder(None, 0)

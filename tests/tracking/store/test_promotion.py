@@ -1,0 +1,20 @@
+"""Promotion over a real SQLite file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mlgate_tracking.store.sql import SqlStore
+from mlgate_tracking.testing.promotions import PromotionConformance
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
+    with SqlStore(f"sqlite:///{tmp_path_factory.mktemp('store')}/store.db") as opened:
+        yield opened
+
+
+class TestSQLitePromotion(PromotionConformance):
+    pass
