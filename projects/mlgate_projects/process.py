@@ -61,6 +61,9 @@ class ProcessRequest:
         grace: seconds between TERM and KILL when stopping; the whole stop stays under 5 s.
         secrets: values that are masked (`***`) wherever output is passed on.
         labels: what the ledger and containers are marked with (run id, attempt, step).
+        paths: files and directories outside `cwd` that the command reads or writes; a kind with a file system of its
+            own puts them there under the same path.
+        read_only_paths: the same, for those that it must not write.
         token: marks every process of the tree, so that strays are found again; made up when empty. The ledger's
             token goes in here.
     """
@@ -72,6 +75,8 @@ class ProcessRequest:
     grace: float = 3.0
     secrets: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    paths: tuple[Path, ...] = ()
+    read_only_paths: tuple[Path, ...] = ()
     token: str = ""
 
 
@@ -247,7 +252,7 @@ def _start_problem(error: OSError, request: ProcessRequest) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-class _Lines:
+class Lines:
     """Cuts one stream into whole lines, holding back unfinished ones for a short while."""
 
     def __init__(self, stream: Stream, masker: Masker, on_output: OnOutput) -> None:
@@ -299,10 +304,10 @@ class _Running:
         self._next_sample = time.monotonic() + _FIRST_SAMPLE
         self._sample_distance = _FIRST_SAMPLE
         self._selector = selectors.DefaultSelector()
-        self._pipes: dict[int, tuple[IO[bytes], _Lines]] = {}
+        self._pipes: dict[int, tuple[IO[bytes], Lines]] = {}
         for stream, pipe in ((Stream.STDOUT, child.stdout), (Stream.STDERR, child.stderr)):
             assert pipe is not None
-            self._pipes[pipe.fileno()] = (pipe, _Lines(stream, Masker(request.secrets), on_output))
+            self._pipes[pipe.fileno()] = (pipe, Lines(stream, Masker(request.secrets), on_output))
             self._selector.register(pipe.fileno(), selectors.EVENT_READ)
         self._pidfd = _open_pidfd(child.pid)
         if self._pidfd is not None:
@@ -453,6 +458,7 @@ def _open_pidfd(pid: int) -> int | None:
 
 __all__ = [
     "Cancel",
+    "Lines",
     "OnOutput",
     "OnStart",
     "Outcome",

@@ -115,11 +115,23 @@ class Environment(Protocol):
         """
         ...
 
+    def tracking_host(self, prepared: Prepared) -> str:
+        """The address of this machine that a server has to listen on for a command in there to reach it."""
+        ...
+
+
+class OnThisMachine:
+    """For kinds whose commands are ordinary processes of this machine."""
+
+    def tracking_host(self, prepared: Prepared) -> str:
+        return "127.0.0.1"
+
 
 _KINDS = {
     "system": "mlgate_projects.envs.system:SystemEnvironment",
     "external": "mlgate_projects.envs.external:ExternalEnvironment",
     "virtualenv": "mlgate_projects.envs.virtualenv:VirtualenvEnvironment",
+    "docker": "mlgate_projects.envs.docker:DockerEnvironment",
 }
 _ALIASES = {"local": "system", "uv": "virtualenv"}
 _ENTRY_POINTS = "mlgate.environments"

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from mlgate_projects import interpreters, process
-from mlgate_projects.envs import EnvKey, EnvOptions, Prepared, Progress
+from mlgate_projects.envs import EnvKey, EnvOptions, OnThisMachine, Prepared, Progress
 from mlgate_projects.envs.installed import installed_packages, with_python_first
 from mlgate_projects.errors import EnvironmentUnavailable
 from mlgate_projects.process import Cancel, OnOutput, OnStart, Outcome, ProcessRequest
 from mlgate_projects.spec import EnvSpec, ExternalSpec
 
 
-class ExternalEnvironment:
+class ExternalEnvironment(OnThisMachine):
     """The packages in it are its owner's business; they are recorded, and its key follows what is installed."""
 
     kind: ClassVar[str] = "external"

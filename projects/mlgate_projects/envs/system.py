@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import ClassVar
 
 from mlgate_projects import process
-from mlgate_projects.envs import EnvKey, EnvOptions, Prepared, Progress
+from mlgate_projects.envs import EnvKey, EnvOptions, OnThisMachine, Prepared, Progress
 from mlgate_projects.process import Cancel, OnOutput, OnStart, Outcome, ProcessRequest
 from mlgate_projects.spec import EnvSpec
 
 
-class SystemEnvironment:
+class SystemEnvironment(OnThisMachine):
     kind: ClassVar[str] = "system"
 
     def key(self, spec: EnvSpec, options: EnvOptions) -> EnvKey:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mlgate_projects import interpreters, process
-from mlgate_projects.envs import EnvKey, EnvOptions, Prepared, Progress
+from mlgate_projects.envs import EnvKey, EnvOptions, OnThisMachine, Prepared, Progress
 from mlgate_projects.envs.cache import Built, Cache, digest_of
 from mlgate_projects.envs.installed import canonical_name, installed_packages, site_packages_of, with_python_first
 from mlgate_projects.envs.installer import run_uv
@@ -71,7 +71,7 @@ class _Request:
         }
 
 
-class VirtualenvEnvironment:
+class VirtualenvEnvironment(OnThisMachine):
     kind: ClassVar[str] = "virtualenv"
 
     def key(self, spec: EnvSpec, options: EnvOptions) -> EnvKey:
