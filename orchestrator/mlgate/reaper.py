@@ -11,6 +11,7 @@ from mlgate.tags import closing_tags
 from mlgate.tracking import Tracking
 from mlgate.workspace import Workspace
 from mlgate_projects import ledger
+from mlgate_projects.envs import remove_containers
 from mlgate_tracking.entities import RunStatus
 from mlgate_tracking.errors import ResourceDoesNotExist, StaleAttempt
 
@@ -43,6 +44,7 @@ def reap(settings: Settings, tracking: Tracking, *, key: str | None = None) -> l
         key=key,
         close=close,
         only=lambda row: row.info.get("tracking_uri") == settings.tracking_uri,
+        remove_containers=remove_containers,
     )
     return reaped
 

@@ -15,7 +15,7 @@ from mlgate.step import Step, step_run_key
 from mlgate.tracking import Tracking
 from mlgate_projects.command import find_entry_point, render
 from mlgate_projects.envs import Environment, EnvOptions, environment_for
-from mlgate_projects.parameters import ResolvedParameters, resolve
+from mlgate_projects.parameters import ResolvedParameters, canonical_type, resolve
 from mlgate_projects.parse import load_environment, load_project
 from mlgate_projects.source import Source, resolve_source
 from mlgate_projects.spec import (
@@ -53,6 +53,17 @@ class ResolvedStep:
     def step_run_key(self) -> str:
         step = self.step
         return step_run_key(step.engine.run_id, step.digest or self.source.digest, step.name, step.map_index)
+
+    @property
+    def local_paths(self) -> tuple[Path, ...]:
+        """What `path` parameters name on this machine; a container needs them under the same path."""
+        declared = self.parameters.declared.items()
+        types = ((self.entry_point.parameter(name), Path(value)) for name, value in declared)
+        return tuple(
+            path
+            for parameter, path in types
+            if parameter is not None and canonical_type(parameter.type) == "path" and path.is_absolute()
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:

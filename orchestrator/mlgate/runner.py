@@ -175,7 +175,8 @@ class _Attempt:
             self.hooks.output(stream, data)
 
         with contextlib.ExitStack() as stack:
-            endpoint = stack.enter_context(self.tracking.endpoint(self.opened))
+            host = self.resolved.environment.tracking_host(prepared)
+            endpoint = stack.enter_context(self.tracking.endpoint(self.opened, host=host))
             if step.system_metrics:
                 store = self.tracking.store
                 stack.enter_context(SystemMetrics(lambda metrics: store.log_batch(run_id, metrics=metrics)))
@@ -189,6 +190,8 @@ class _Attempt:
                 timeout=step.timeout,
                 secrets=secret_values(env, step.secrets, endpoint.token),
                 labels={"run_id": run_id, "attempt": str(self.opened.attempt), "step": step.name},
+                paths=(self.workspace.directory, *self.resolved.local_paths),
+                read_only_paths=(self.settings.kit,),
                 token=entry.token,
             )
             command = runnable(self.resolved.command, self.workspace.directory / "arguments")

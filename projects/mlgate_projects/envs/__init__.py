@@ -155,6 +155,13 @@ def environment_for(kind: str) -> Environment:
     raise EnvironmentUnavailable(f"no environment kind {kind!r}; known are {known}")
 
 
+def remove_containers(token: str) -> int:
+    """Remove what containers carry a ledger row's token; returns how many. For `ledger.reap`."""
+    from mlgate_projects.envs.container import remove_leftovers
+
+    return remove_leftovers(token)
+
+
 def inherited_variables(kind: str, environ: Mapping[str, str]) -> dict[str, str]:
     """What a step's process takes over from the variables of whoever starts it.
 
@@ -210,9 +217,11 @@ __all__ = [
     "EnvKey",
     "EnvOptions",
     "Environment",
+    "OnThisMachine",
     "Package",
     "Prepared",
     "Progress",
     "environment_for",
     "inherited_variables",
+    "remove_containers",
 ]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -20,6 +22,7 @@ _POLL = 0.1  # seconds between looks at `cancel`
 _LONGEST_GRACE = 3.0  # seconds between TERM and KILL at most, so that a stop ends in under 5 s
 _PIECES = 64  # pieces of output waiting to be passed on; a full queue holds the container back instead of growing
 _ANSWER_WITHIN = 30  # seconds for one call to the engine
+_FIRST_SAMPLE, _LAST_SAMPLE = 0.2, 2.0  # seconds between looks at memory and CPU time; the distance doubles
 _SIGNALLED = 128
 
 
@@ -35,6 +38,7 @@ def connect(timeout: float = _ANSWER_WITHIN) -> Any:
     except ImportError:
         raise EnvironmentUnavailable("docker_env needs the Docker SDK: install mlgate[docker]") from None
     try:
+        _knock(os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock")
         client = docker.from_env(version="auto", timeout=timeout).api
     except (errors.DockerException, OSError) as error:
         reason = str(error).splitlines()[0][:200]
@@ -42,6 +46,16 @@ def connect(timeout: float = _ANSWER_WITHIN) -> Any:
             f"docker_env: no Docker engine answers ({reason}); start it, or set DOCKER_HOST"
         ) from None
     return client
+
+
+def _knock(address: str) -> None:
+    """Try a local engine's socket; the SDK would leave its own open on failure."""
+    if address.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+            try:
+                knocking.connect("/" + address.removeprefix("unix://").lstrip("/"))
+            except OSError as error:
+                raise OSError(f"{address}: {error.strerror}") from None
 
 
 def run_container(
@@ -138,23 +152,26 @@ class _Running:
         self._peak, self._cpu = 0, 0.0
         self._closed = threading.Event()
         self._ended = False
-        self._threads: list[threading.Thread] = []
+        self._socket: Any = None
+        self._tty = False
+        self._reader: threading.Thread | None = None
+        self._next_sample = time.monotonic() + _FIRST_SAMPLE
+        self._sample_distance = _FIRST_SAMPLE
 
     def start(self) -> None:
         from docker import errors
 
         # Attached before the start, so that not a byte is missed.
-        stream = self._client.attach(self._identity, stream=True, demux=True, stdout=True, stderr=True)
+        self._socket = self._client.attach_socket(self._identity)
+        self._tty = bool(self._client.inspect_container(self._identity)["Config"]["Tty"])
         try:
             self._client.start(self._identity)
         except errors.APIError as error:
             reason = str(error.explanation or error)
             missing = "executable file not found" in reason or "no such file or directory" in reason
             raise _EngineRefused(reason, 127 if missing else 125) from None
-        for target in (lambda: self._read(stream), self._watch):
-            thread = threading.Thread(target=target, name="mlgate-container", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._reader = threading.Thread(target=self._read, name="mlgate-container", daemon=True)
+        self._reader.start()
 
     def follow(self, cancel: Cancel | None) -> Stop | None:
         """Pass output on until the container has ended, or stop it; returns why it was stopped."""
@@ -167,6 +184,7 @@ class _Running:
                 if limit is not None and time.monotonic() >= limit:
                     self._stop()
                     return Stop.TIMEOUT
+                self._sample()
                 left = _POLL if limit is None else min(_POLL, max(0.0, limit - time.monotonic()))
                 self._pump(left)
         except BaseException:
@@ -196,8 +214,11 @@ class _Running:
         with contextlib.suppress(queue.Empty):  # a reader that waits for room ends
             while True:
                 self._pieces.get_nowait()
-        for thread in self._threads:
-            thread.join(2)
+        if self._reader is not None:
+            self._reader.join(2)
+        if self._socket is not None:
+            # The answer owns the connection, of which the socket is only a part.
+            getattr(self._socket, "_response", self._socket).close()
 
     def _is_over(self) -> bool:
         """Whether the container has ended; its output may end before that only when the engine loses it."""
@@ -248,13 +269,15 @@ class _Running:
         with contextlib.suppress(errors.APIError):  # it has ended
             self._client.kill(self._identity, name)
 
-    def _read(self, stream: Any) -> None:
+    def _read(self) -> None:
         """In a thread: everything the container writes, in order, both streams apart."""
+        from docker.utils.socket import STDERR, frames_iter
+
         try:
-            for out, err in stream:
-                for which, piece in ((Stream.STDOUT, out), (Stream.STDERR, err)):
-                    if piece and not self._offer((which, piece)):
-                        return
+            for number, piece in frames_iter(self._socket, self._tty):
+                which = Stream.STDERR if number == STDERR else Stream.STDOUT
+                if piece and not self._offer((which, piece)):
+                    return
         except Exception as error:  # the connection broke; the exit code still comes from the engine
             self._offer((Stream.STDERR, f"docker: output was lost: {error}\n".encode()))
         finally:
@@ -269,21 +292,23 @@ class _Running:
                 continue
         return False
 
-    def _watch(self) -> None:
-        """In a thread: memory and CPU time as the engine counts them, about once a second."""
-        client = connect()
+    def _sample(self) -> None:
+        """Memory and CPU time as the engine counts them."""
+        from docker import errors
+
+        now = time.monotonic()
+        if now < self._next_sample:
+            return
+        self._sample_distance = min(self._sample_distance * 2, _LAST_SAMPLE)
+        self._next_sample = now + self._sample_distance
         try:
-            for sample in client.stats(self._identity, decode=True, stream=True):
-                memory = sample.get("memory_stats") or {}
-                self._peak = max(self._peak, memory.get("max_usage") or 0, memory.get("usage") or 0)
-                used = ((sample.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage") or 0
-                self._cpu = max(self._cpu, used / 1e9)
-                if self._closed.is_set():
-                    return
-        except Exception:  # noqa: S110 - figures are a courtesy; without them the outcome says that they are unknown
-            pass
-        finally:
-            client.close()
+            sample = self._client.stats(self._identity, stream=False, one_shot=True)
+        except (errors.APIError, errors.InvalidVersion):
+            return  # it has just ended, or the engine is too old; then the figures are unknown
+        memory = sample.get("memory_stats") or {}
+        self._peak = max(self._peak, memory.get("max_usage") or 0, memory.get("usage") or 0)
+        used = ((sample.get("cpu_stats") or {}).get("cpu_usage") or {}).get("total_usage") or 0
+        self._cpu = max(self._cpu, used / 1e9)
 
 
 __all__ = ["TOKEN_LABEL", "connect", "remove_leftovers", "run_container"]

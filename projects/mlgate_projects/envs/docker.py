@@ -261,7 +261,8 @@ def _pull(client: Any, name: str, options: EnvOptions, progress: Progress) -> No
                 progress(line)
     except errors.APIError as error:
         reason = str(error.explanation or error).strip()
-        raise EnvironmentUnavailable(f"docker_env.image: {name!r} is not here and cannot be pulled: {reason}") from None
+    if reason:
+        raise EnvironmentUnavailable(f"docker_env.image: {name!r} is not here and cannot be pulled: {reason}")
 
 
 def _context(project: Path, dockerfile: str | None) -> tuple[list[str], list[str]]:
@@ -302,6 +303,7 @@ def _build_image(
     _, patterns = _context(project, dockerfile)
     own = (".mlgate.Dockerfile", text) if text is not None else (dockerfile, None)
     told: list[str] = []
+    failure = ""  # the stream is read to its end in any case: the connection is free only then
     with tar(str(project), exclude=patterns, dockerfile=own, gzip=False) as context:
         try:
             events = client.build(
@@ -312,11 +314,11 @@ def _build_image(
                     if line.strip():
                         told.append(line)
                         progress(line.strip())
-                if "error" in event:
-                    output = "\n".join(told)[-_KEPT_OUTPUT:]
-                    raise EnvironmentBuildError(f"building image {name}: {event['error'].strip()}", output=output)
+                failure = failure or str(event.get("error") or "").strip()
         except errors.APIError as error:
             raise EnvironmentBuildError(f"building image {name}: {error.explanation or error}") from None
+    if failure:
+        raise EnvironmentBuildError(f"building image {name}: {failure}", output="\n".join(told)[-_KEPT_OUTPUT:])
 
 
 def _probe(client: Any, image: str) -> tuple[str, str, tuple[Package, ...]]:
