@@ -125,7 +125,8 @@ def test_plan_prints_what_would_happen_and_changes_nothing(greeter: Path) -> Non
     plan = json.loads(run_project(greeter, "--plan", "--json").stdout)
     assert plan["environment"]["kind"] == "virtualenv"
     assert plan["parameters"] == {"name": "world", "times": "1"}
-    assert not Path(os.environ["MLGATE_HOME"]).exists()
+    home = Path(os.environ["MLGATE_HOME"])
+    assert [path.name for path in home.rglob("*") if path.is_file()] == ["interpreters.json"]  # a cache, nothing else
 
 
 # --- git ------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,10 @@ import sys
 def _switch_on() -> None:
     import os
 
+    if os.environ.get("MLGATE_ARGUMENT_FILES"):
+        from mlgate_tracking.kit import arguments
+
+        arguments.expand()
     if os.environ.get("MLGATE_RUN_ID"):
         from mlgate_tracking.kit import hooks
 
