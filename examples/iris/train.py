@@ -35,7 +35,7 @@ def main():
         mlflow.log_figure(report.confusion_matrix_figure(y_test, predicted), "confusion_matrix.png")
         mlflow.sklearn.log_model(
             model,
-            "iris_model",
+            name="iris_model",
             signature=infer_signature(x_train, model.predict(x_train)),
             input_example=x_train.head(3),
         )
