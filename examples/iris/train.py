@@ -36,6 +36,7 @@ def main():
         mlflow.sklearn.log_model(
             model,
             name="iris_model",
+            serialization_format="cloudpickle",  # the trees of a forest are no plain data
             signature=infer_signature(x_train, model.predict(x_train)),
             input_example=x_train.head(3),
         )

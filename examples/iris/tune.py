@@ -40,7 +40,12 @@ def main():
         mlflow.log_params({f"best_{name}": value for name, value in study.best_params.items()})
         mlflow.log_metric("best_cv_accuracy", study.best_value)
         model = RandomForestClassifier(**study.best_params, random_state=42).fit(x, y)
-        mlflow.sklearn.log_model(model, name="best_model", signature=infer_signature(x, model.predict(x)))
+        mlflow.sklearn.log_model(
+            model,
+            name="best_model",
+            serialization_format="cloudpickle",
+            signature=infer_signature(x, model.predict(x)),
+        )
     print(f"best of {options.n_trials} trials: {study.best_params}, accuracy {study.best_value:.4f}")
 
 
