@@ -25,7 +25,7 @@ $(VENV)/.dev: $(BIN)/mlgate pyproject.toml
 
 demo: $(BIN)/mlgate  ## run examples/iris in its own environment, on the embedded store, and show the run
 	$(BIN)/run-project examples/iris -P max_depth=4
-	$(BIN)/mlgate runs list --experiment-name iris_classification
+	$(BIN)/mlgate runs list --experiment iris_classification
 
 test: $(VENV)/.dev  ## all tests; what this machine cannot run is skipped with the reason
 	$(BIN)/python -m pytest $(ARGS)

@@ -46,7 +46,8 @@ def opening_tags(resolved: ResolvedStep, prepared: Prepared | None) -> list[Tag]
             "mlgate.env.digest": prepared.digest,
             "mlgate.env.lock": prepared.lock_digest,
             "mlgate.env.python": prepared.python_version,
-            **prepared.extra,
+            "mlflow.docker.image.uri": prepared.extra.get("image"),
+            "mlflow.docker.image.id": prepared.extra.get("image_id"),
         }
     return [Tag(key, value) for key, value in {**tags, **step.tags}.items() if value]
 
