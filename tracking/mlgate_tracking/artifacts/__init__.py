@@ -141,7 +141,7 @@ class DirectTransfer(Protocol):
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
-SCHEMES = ("file", "mlflow-artifacts", "http", "https")
+SCHEMES = ("file", "mlflow-artifacts", "s3", "http", "https")
 
 
 def repository_for(uri: str, destination: str | None = None, client: ProxyClient | None = None) -> ArtifactRepository:
@@ -241,6 +241,12 @@ def _http(uri: str, _destination: str | None, client: ProxyClient | None) -> Art
     return ProxyRepository(client, safe_path(unquote(below).lstrip("/")), server=base)
 
 
+def _s3(uri: str, _destination: str | None, _client: ProxyClient | None) -> ArtifactRepository:
+    from mlgate_tracking.artifacts.s3 import S3Repository
+
+    return S3Repository(uri)
+
+
 def _without_secrets(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
 
@@ -253,6 +259,7 @@ _OPENERS: dict[str, _Opener] = {
     "mlflow-artifacts": _proxied,
     "http": _http,
     "https": _http,
+    "s3": _s3,
 }
 
 __all__ = [
