@@ -1,12 +1,12 @@
 """Search of runs: one page of row keys, in time that does not grow with the number of runs.
 
-Two ways to a page, chosen by counting (in an index, up to a bound) how many runs each comparison and the scope allow:
+Two ways to a page, weighed by counting (in an index, up to a bound) how many runs each comparison and the scope allow:
 
-- *collect*: when one of them allows few, take those runs, check the other comparisons, sort;
-- *scan*: otherwise walk an index that is in the wanted order already and stop when the page is full. Runs ordered by a
-  metric or by end time come in segments (values, then NaN, then missing), each an index of its own.
+- *collect*: take the runs that the rarest comparison allows, check the other comparisons, sort;
+- *scan*: walk an index that is in the wanted order already and stop when the page is full. Runs ordered by a metric or
+  by end time come in segments (values, then NaN, then missing), each an index of its own.
 
-What is left, an order without an index over many runs, sorts them all.
+An order without an index collects whatever the number; over a million runs it sorts them all.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from mlgate_tracking.store.tables import (
 
 MAX_RESULTS = 50_000
 FEW = 20_000
-"""Runs that are collected and sorted rather than searched for along an index."""
+"""How far runs are counted; so many and more are never collected where an index is in the wanted order."""
 MAX_BRANCHES = 200
 """Experiments whose indexes are merged in one statement."""
 MAX_MERGED = 200_000
@@ -154,14 +154,38 @@ class _Search:
     def page(self, last: SortKey | None) -> list[sa.Row[Any]]:
         """At most one row more than the page holds: `run_pk`, then the sort key."""
         segments = self._segments()
-        mergeable = len(self._experiments) <= MAX_BRANCHES and len(self._experiments) * self._limit <= MAX_MERGED
+        if len(self._experiments) > MAX_BRANCHES or len(self._experiments) * self._limit > MAX_MERGED:
+            segments = []
         drivers = self._drivers()
-        if not drivers and self._orderings == _TAIL and mergeable:
+        if not drivers and self._orderings == _TAIL and segments:
             return self._scan(segments, last)  # the usual search: nothing to weigh
-        driver, few = self._smallest(drivers)
-        if segments and mergeable and not few:
+        driver, collected, scanned = self._weigh(drivers)
+        if segments and scan_is_shorter(collected, scanned):
             return self._scan(segments, last)
         return self._collect(driver, last)
+
+    def _weigh(self, drivers: list[_Driver]) -> tuple[_Driver | None, int, float]:
+        """How many rows each way would touch.
+
+        Returns:
+            the comparison to collect from (None for the whole scope), how many runs that collects (`FEW` for at least
+            so many), and how many a scan may expect to pass until a page is full, were the comparisons independent.
+        """
+        scope = sa.select(sa.literal(1)).select_from(runs).where(among(runs.c.experiment_id, self._experiments))
+        counts = [scope, *(driver.candidates for driver in drivers)]
+        bounded = [
+            sa.select(sa.func.count()).select_from(each.limit(FEW).subquery()).scalar_subquery() for each in counts
+        ]
+        ever = sa.select(sa.func.max(runs.c.run_pk)).scalar_subquery()
+        all_runs, in_scope, *numbers = self._connection.execute(sa.select(ever, *bounded)).one()
+        total = in_scope if in_scope < FEW else max(all_runs or 0, FEW)
+        passed = float(self._limit)
+        for number in numbers:
+            passed *= total / max(number, 1)
+        fewest = min(range(len(drivers)), key=numbers.__getitem__, default=None)
+        if fewest is None or numbers[fewest] >= in_scope:
+            return None, in_scope, passed
+        return drivers[fewest], numbers[fewest], passed
 
     # --- collect ------------------------------------------------------------------------------------------------
 
@@ -187,19 +211,6 @@ class _Search:
         rank = sa.case((mine.c.run_pk.is_(None), 2), else_=mine.c.is_nan)
         join = sa.and_(mine.c.run_pk == runs.c.run_pk, mine.c.key_id == key_id(ordering.field.key))
         return Term(((rank, True), (mine.c.value, ordering.ascending)), (mine, join))
-
-    def _smallest(self, drivers: list[_Driver]) -> tuple[_Driver | None, bool]:
-        """The comparison that allows fewest runs, and whether it, or the scope, allows few."""
-        scope = sa.select(sa.literal(1)).select_from(runs).where(among(runs.c.experiment_id, self._experiments))
-        counts = [scope, *(driver.candidates for driver in drivers)]
-        bounded = [
-            sa.select(sa.func.count()).select_from(each.limit(FEW).subquery()).scalar_subquery() for each in counts
-        ]
-        in_scope, *numbers = self._connection.execute(sa.select(*bounded)).one()
-        fewest = min(range(len(drivers)), key=numbers.__getitem__, default=None)
-        if fewest is None or numbers[fewest] >= in_scope:
-            return None, in_scope < FEW
-        return drivers[fewest], True
 
     def _drivers(self) -> list[_Driver]:
         drivers = [driver for each in self._comparisons if (driver := _driver(each, self._experiments, self._dialect))]
@@ -306,6 +317,11 @@ class _Search:
                 yield _metric_condition(latest_metrics, comparison)
             else:
                 yield condition(comparison, self._dialect, walked=segment.first)
+
+
+def scan_is_shorter(collected: int, scanned: float) -> bool:
+    """Whether to walk an index, given how many rows each way would touch."""
+    return collected >= FEW or scanned < collected
 
 
 # --- conditions ---------------------------------------------------------------------------------------------------
