@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mlgate_tracking.entities import (
     DatasetInput,
@@ -36,6 +37,7 @@ from mlgate_tracking.entities import (
     Webhook,
     WebhookEvent,
 )
+from mlgate_tracking.governance import Delivery
 from mlgate_tracking.promotions import Promotions
 
 
@@ -506,6 +508,27 @@ class ServerStore(Store):
 
     @abstractmethod
     def delete_webhook(self, webhook_id: str) -> None: ...
+
+    # --- deliveries: what is still to be told to which webhook --------------------------------------------------
+
+    @abstractmethod
+    def publish_event(self, entity: str, action: str, model: str, data: Mapping[str, Any]) -> bool:
+        """Write an event that belongs to no promotion, if some webhook has asked for it; tells whether one has."""
+
+    @abstractmethod
+    def claim_deliveries(self, *, most: int = 20) -> tuple[Delivery, ...]:
+        """The oldest delivery of each webhook and model that is due, claimed for a minute.
+
+        No later event of a model goes to a webhook before the earlier one is settled.
+        """
+
+    @abstractmethod
+    def settle_delivery(self, delivery: Delivery, *, retry_at: int | None = None, problem: str = "") -> None:
+        """Done when `retry_at` is None (given up if there is a `problem`, which is audited); else due again then."""
+
+    @abstractmethod
+    def next_delivery_at(self) -> int | None:
+        """When the next delivery is due, in milliseconds since the epoch; None when nothing waits."""
 
 
 __all__ = ["ServerStore", "Store"]

@@ -65,7 +65,10 @@ WEBHOOK_EVENTS = frozenset(
         ("budget_policy", "exceeded"),
     }
 )
-"""(entity, action) pairs that a webhook may subscribe to."""
+"""(entity, action) pairs of MLflow's that a webhook may subscribe to."""
+
+PROMOTION_EVENTS = frozenset({("model_version", "promoted"), ("model_version", "rolled_back")})
+"""Ours: exactly one event for each promotion and each rollback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +325,7 @@ class Page(Generic[T]):
 
 
 __all__ = [
+    "PROMOTION_EVENTS",
     "STAGES",
     "TRACE_STATES",
     "WEBHOOK_EVENTS",

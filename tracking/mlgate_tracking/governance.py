@@ -331,6 +331,23 @@ class Event:
     created_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event on its way to one webhook.
+
+    Attributes:
+        attempts: how often it has been tried, this time included.
+    """
+
+    webhook_pk: int
+    webhook_id: str
+    name: str
+    url: str
+    secret: str | None
+    event: Event
+    attempts: int
+
+
 GENESIS = "0" * 64
 """What the first audit entry follows."""
 
@@ -398,6 +415,7 @@ __all__ = [
     "ApprovalStatus",
     "AuditEntry",
     "Decision",
+    "Delivery",
     "Event",
     "GateMode",
     "GateResult",

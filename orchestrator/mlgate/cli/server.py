@@ -139,6 +139,12 @@ def _either(name: str) -> list[str]:
     envvar="MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS",
     help="Let webhooks go to loopback and private addresses.",
 )
+@click.option(
+    "--smtp-url",
+    envvar="MLGATE_SMTP_URL",
+    metavar="URL",
+    help="Mail server for webhooks to mailto:, as in smtp://user:password@host:587?from=mlgate@example.org.",
+)
 def server(**given: object) -> None:
     """Serve the tracking store: runs, models, registry and artifacts, to MLflow's clients and to mlgate.
 
@@ -210,6 +216,8 @@ def configure(given: dict[str, object]) -> tuple[ServeOptions, ServerSettings]:
         access_log=bool(given["access_log"]),
         webhook_schemes=schemes,
         webhook_private_addresses=bool(given["webhook_allow_private_addresses"]),
+        smtp_url=text.get("smtp_url"),
+        tend_outbox=True,
     )
     return options, settings
 

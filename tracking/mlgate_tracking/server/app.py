@@ -69,6 +69,8 @@ def create_app(store: ServerStore, settings: ServerSettings | None = None) -> AS
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        if settings.tend_outbox:
+            state.webhooks.wake()
         yield
         state.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlgate_tracking.entities import ModelVersion, RegisteredModel, Tag
+from mlgate_tracking.entities import PROMOTION_EVENTS, ModelVersion, RegisteredModel, Tag
 from mlgate_tracking.errors import ResourceDoesNotExist
 from mlgate_tracking.server.endpoints import Call
 
@@ -74,6 +74,9 @@ _GONE = {"model_version_alias": "version", "prompt_alias": "version"}
 
 def example(entity: str, action: str) -> dict[str, Any]:
     """Data as an event of this kind would carry, for trying a webhook out."""
+    if (entity, action) in PROMOTION_EVENTS:
+        target = {"alias": "champion", "stage": None}
+        return {"model": "example", "version": 2, "previous_version": 1, "target": target, "user": "mlgate"}
     left_out = _GONE.get(entity, "value") if action == "deleted" else None
     return {key: value for key, value in _EXAMPLES[entity].items() if key != left_out}
 

@@ -31,6 +31,8 @@ class ServerSettings:
         gzip: compress JSON and text for clients that accept it.
         access_log: one structured line per request.
         webhook_schemes, webhook_private_addresses: where webhooks may go.
+        smtp_url: mail server for webhooks to `mailto:`, `smtp://[user:password@]host[:port]?from=address`.
+        tend_outbox: look at the outbox from the start, not only once this server has put something there.
     """
 
     artifacts_destination: str = ""
@@ -50,6 +52,8 @@ class ServerSettings:
     access_log: bool = False
     webhook_schemes: tuple[str, ...] = ("https",)
     webhook_private_addresses: bool = False
+    smtp_url: str | None = field(default=None, repr=False)
+    tend_outbox: bool = False
 
 
 __all__ = ["MEBIBYTE", "ServerSettings"]

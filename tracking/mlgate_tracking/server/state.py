@@ -12,10 +12,10 @@ from mlgate_tracking.artifacts import ArtifactRepository
 from mlgate_tracking.contract import ServerStore
 from mlgate_tracking.entities import Fence
 from mlgate_tracking.errors import PermissionDenied
+from mlgate_tracking.server.delivery import OutboxDelivery
 from mlgate_tracking.server.measure import Measurements
 from mlgate_tracking.server.settings import ServerSettings
 from mlgate_tracking.server.tokens import StepTokens
-from mlgate_tracking.server.webhooks import WebhookDelivery
 
 if TYPE_CHECKING:
     from mlgate_tracking.server.events import Event, Listener
@@ -29,7 +29,7 @@ class ServerState:
         self.settings = settings
         self.tokens = StepTokens(settings.token_secret, settings.token_lifetime)
         self.measurements = Measurements()
-        self.webhooks = WebhookDelivery(store, settings)
+        self.webhooks = OutboxDelivery(store, settings)
         self.listeners: list[Listener] = [self.webhooks]
         self.threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="mlgate-server")
 

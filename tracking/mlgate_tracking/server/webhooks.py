@@ -1,7 +1,7 @@
-"""Delivery of webhooks: signed, asynchronous, and only to where the server's owner lets it go.
+"""One try to tell a webhook of an event: signed, and only to where the server's owner lets it go.
 
 The address is looked up once, checked, and connected to as it was checked, so that a name cannot point elsewhere in
-between. Redirects are not followed.
+between. Redirects that keep the method (307, 308) are followed, each checked like the first address; others are not.
 """
 
 from __future__ import annotations
@@ -12,27 +12,23 @@ import hmac
 import http.client
 import ipaddress
 import json
-import logging
-import queue
+import smtplib
 import socket
 import ssl
-import threading
 import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
-from mlgate_tracking.contract import ServerStore
-from mlgate_tracking.entities import WebhookEvent
 from mlgate_tracking.errors import InvalidParameterValue, TrackingError
+from mlgate_tracking.server import notifiers
 from mlgate_tracking.server.events import Event
 from mlgate_tracking.server.settings import ServerSettings
 
-log = logging.getLogger(__name__)
-
 TIMEOUT = 30.0
-RETRIES = 3
+REDIRECTS = 3
+"""How many a receiver may send us on."""
 BODY_SHOWN = 4096
 """Bytes of an answer that `test` shows."""
 _PORTS = {"http": 80, "https": 443}
@@ -45,14 +41,18 @@ class Outcome:
     status: int | None = None
     body: str = ""
     error: str | None = None
+    refused: bool = False
+    """We would not go there."""
 
     @property
     def success(self) -> bool:
-        return self.status is not None and self.status < 400
+        return self.status is not None and self.status < 300
 
     @property
     def worth_a_retry(self) -> bool:
-        return self.status is None or self.status == 429 or self.status >= 500
+        if self.refused:
+            return False
+        return self.status is None or self.status in (408, 425, 429) or self.status >= 500
 
 
 def check_target(url: str, settings: ServerSettings) -> tuple[SplitResult, str]:
@@ -66,7 +66,12 @@ def check_target(url: str, settings: ServerSettings) -> tuple[SplitResult, str]:
         port = parts.port
     except ValueError as error:
         raise InvalidParameterValue(f"webhook URL {url!r}: {error}") from None
-    if parts.scheme not in settings.webhook_schemes:
+    if parts.scheme == notifiers.MAIL:
+        notifiers.mail_recipients(url)
+        if settings.smtp_url is None:
+            raise InvalidParameterValue(f"webhook URL {url!r}: this server sends no mail; give it --smtp-url")
+        return parts, ""
+    if parts.scheme.removeprefix(notifiers.SLACK) not in settings.webhook_schemes:
         allowed = ", ".join(f"{scheme}://" for scheme in settings.webhook_schemes)
         raise InvalidParameterValue(f"webhook URL {url!r}: scheme {parts.scheme!r} is not allowed; use {allowed}")
     if not parts.hostname or parts.username is not None:
@@ -94,28 +99,58 @@ def _is_public(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast
 
 
-def deliver(url: str, secret: str | None, event: Event, settings: ServerSettings) -> Outcome:
-    """Send one event once."""
-    body = json.dumps(
-        {
-            "entity": event.entity,
-            "action": event.action,
-            "timestamp": datetime.now(UTC).isoformat(),
-            "data": event.data,
-        }
-    ).encode()
-    delivery_id, timestamp = str(uuid.uuid4()), str(int(time.time()))
-    headers = {
-        "Content-Type": "application/json",
-        "X-MLflow-Delivery-Id": delivery_id,
-        "X-MLflow-Timestamp": timestamp,
-    }
-    if secret:
-        headers["X-MLflow-Signature"] = sign(secret, delivery_id, timestamp, body)
+def deliver(
+    url: str,
+    secret: str | None,
+    event: Event,
+    settings: ServerSettings,
+    *,
+    delivery_id: str | None = None,
+    created: datetime | None = None,
+) -> Outcome:
+    """Send one event once.
+
+    Args:
+        delivery_id: the same for every try, so that a receiver can drop what it has seen; a new one when None.
+        created: when it happened; now when None.
+    """
+    delivery_id, timestamp = delivery_id or str(uuid.uuid4()), str(int(time.time()))
     try:
+        if urlsplit(url).scheme == notifiers.MAIL:
+            return _mail(url, event, settings, delivery_id)
+        if url.startswith(notifiers.SLACK):
+            body = notifiers.slack_body(event)
+        else:
+            body = json.dumps(
+                {
+                    "entity": event.entity,
+                    "action": event.action,
+                    "timestamp": (created or datetime.now(UTC)).isoformat(),
+                    "data": event.data,
+                }
+            ).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "X-MLflow-Delivery-Id": delivery_id,
+            "X-MLflow-Timestamp": timestamp,
+        }
+        if secret:
+            headers["X-MLflow-Signature"] = sign(secret, delivery_id, timestamp, body)
         return _post(url, body, headers, settings)
+    except InvalidParameterValue as error:
+        return Outcome(error=error.message, refused=True)
     except (OSError, http.client.HTTPException, TrackingError) as error:
         return Outcome(error=str(error) or type(error).__name__)
+
+
+def _mail(url: str, event: Event, settings: ServerSettings, delivery_id: str) -> Outcome:
+    check_target(url, settings)
+    assert settings.smtp_url is not None
+    try:
+        notifiers.send_mail(settings.smtp_url, notifiers.mail_recipients(url), event, delivery_id)
+    except smtplib.SMTPException as error:
+        return Outcome(error=f"the mail server refused: {error}")
+    return Outcome(status=200)
 
 
 def sign(secret: str, delivery_id: str, timestamp: str, body: bytes) -> str:
@@ -125,77 +160,34 @@ def sign(secret: str, delivery_id: str, timestamp: str, body: bytes) -> str:
 
 
 def _post(url: str, body: bytes, headers: dict[str, str], settings: ServerSettings) -> Outcome:
+    for _ in range(REDIRECTS + 1):
+        outcome, location = _post_once(url, body, headers, settings)
+        if outcome.status is None or not 300 <= outcome.status < 400:
+            return outcome
+        if outcome.status not in (307, 308) or not location:
+            hint = f" to {location}" if location else ""
+            return Outcome(outcome.status, error=f"answers with a redirect ({outcome.status}){hint}; use that address")
+        url = urljoin(url.removeprefix(notifiers.SLACK), location)
+    return Outcome(error=f"more than {REDIRECTS} redirects")
+
+
+def _post_once(url: str, body: bytes, headers: dict[str, str], settings: ServerSettings) -> tuple[Outcome, str | None]:
     parts, address = check_target(url, settings)
     assert parts.hostname is not None
-    port = parts.port or _PORTS.get(parts.scheme, 443)
+    port = parts.port or _PORTS[parts.scheme.removeprefix(notifiers.SLACK)]
     connection = http.client.HTTPConnection(parts.hostname, port, timeout=TIMEOUT)
     connection.sock = socket.create_connection((address, port), timeout=TIMEOUT)
     try:
-        if parts.scheme == "https":
+        if not parts.scheme.endswith("http"):
             context = ssl.create_default_context()
             connection.sock = context.wrap_socket(connection.sock, server_hostname=parts.hostname)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request("POST", target, body, {"Host": parts.netloc, **headers})
         answer = connection.getresponse()
-        return Outcome(answer.status, answer.read(BODY_SHOWN).decode("utf-8", "replace"))
+        outcome = Outcome(answer.status, answer.read(BODY_SHOWN).decode("utf-8", "replace"))
+        return outcome, answer.getheader("Location")
     finally:
         connection.close()
 
 
-class WebhookDelivery:
-    """Delivers events in a thread of its own, in order, each to every webhook that wants it.
-
-    Args:
-        pause: seconds before the first retry; doubled for each further one.
-    """
-
-    def __init__(self, store: ServerStore, settings: ServerSettings, pause: float = 1.0) -> None:
-        self._store = store
-        self._settings = settings
-        self._pause = pause
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._closing = threading.Event()
-
-    def __call__(self, event: Event) -> None:
-        """Queue an event; returns at once."""
-        self._events.put(event)
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="mlgate-webhooks", daemon=True)
-                self._thread.start()
-
-    def close(self, timeout: float = 5.0) -> None:
-        """Deliver what is queued, without further retries, for at most `timeout` seconds."""
-        self._closing.set()
-        if self._thread is not None:
-            self._events.put(None)
-            self._thread.join(timeout)
-
-    def _run(self) -> None:
-        while (event := self._events.get()) is not None:
-            try:
-                for webhook in self._store.webhooks_for(WebhookEvent(event.entity, event.action)):
-                    secret = self._store.get_webhook_secret(webhook.webhook_id)
-                    self._deliver(webhook.name, webhook.url, secret, event)
-            except Exception:
-                log.exception("delivering %s.%s failed", event.entity, event.action)
-
-    def _deliver(self, name: str, url: str, secret: str | None, event: Event) -> None:
-        for attempt in range(RETRIES + 1):
-            outcome = deliver(url, secret, event, self._settings)
-            if outcome.success:
-                return
-            if not outcome.worth_a_retry or attempt == RETRIES or self._closing.wait(self._pause * 2**attempt):
-                break
-        log.warning(
-            "webhook %s: %s.%s was not delivered: %s",
-            name,
-            event.entity,
-            event.action,
-            outcome.error or f"answer {outcome.status}",
-        )
-
-
-__all__ = ["RETRIES", "TIMEOUT", "Outcome", "WebhookDelivery", "check_target", "deliver", "sign"]
+__all__ = ["REDIRECTS", "TIMEOUT", "Outcome", "check_target", "deliver", "sign"]

@@ -8,29 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from mlgate_tracking.governance import Event, canonical
+from mlgate_tracking.governance import Delivery, Event, canonical
+from mlgate_tracking.store import audit
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.store.values import new_id, now
 
 CLAIM = 60_000
 """Milliseconds for which a claimed delivery is left to its worker."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """An event on its way to one webhook; `attempts` counts this one."""
-
-    webhook_pk: int
-    webhook_id: str
-    name: str
-    url: str
-    secret: str | None
-    event: Event
-    attempts: int
 
 
 def publish(
@@ -72,8 +59,7 @@ class OutboxStore(StorePart):
 
         return self.read(work)
 
-    def publish_event(self, entity: str, action: str, model: str, data: Mapping[str, Any]) -> None:
-        """Write an event that belongs to no promotion (MLflow's own) when some webhook has asked for it."""
+    def publish_event(self, entity: str, action: str, model: str, data: Mapping[str, Any]) -> bool:
         event_id, at = new_id(), now()
         asked = self.read(
             lambda tx: tx.row(
@@ -84,9 +70,9 @@ class OutboxStore(StorePart):
         )
         if asked is not None:
             self.database.write(lambda tx: publish(tx, entity, action, model, data, event_id=event_id, at=at))
+        return asked is not None
 
     def claim_deliveries(self, *, most: int = 20) -> tuple[Delivery, ...]:
-        """The oldest delivery of each webhook and model that is due, claimed for a minute."""
         at = now()
 
         def work(tx: Transaction) -> tuple[Delivery, ...]:
@@ -115,13 +101,16 @@ class OutboxStore(StorePart):
         return self.database.write(work)
 
     def settle_delivery(self, delivery: Delivery, *, retry_at: int | None = None, problem: str = "") -> None:
-        """The delivery is done (or given up) when `retry_at` is None; else it waits until then."""
+        at = now()
         key = {"webhook": delivery.webhook_pk, "entry": delivery.event.sequence}
         where = " WHERE webhook_pk = :webhook AND entry = :entry"
 
         def work(tx: Transaction) -> None:
             if retry_at is None:
                 tx.change(f"DELETE FROM deliveries{where}", key)
+                if problem:
+                    data = {"webhook": delivery.name, "event_id": delivery.event.event_id, "problem": problem}
+                    audit.append(tx, at, "", "webhook.given_up", delivery.event.model, data)
             else:
                 tx.change(
                     f"UPDATE deliveries SET next_at = :at, problem = :problem{where}",
@@ -131,7 +120,6 @@ class OutboxStore(StorePart):
         self.database.write(work)
 
     def next_delivery_at(self) -> int | None:
-        """When the next delivery is due, in milliseconds since the epoch; None when there is none."""
         row = self.read(
             lambda tx: tx.row(
                 "SELECT MIN(next_at) FROM deliveries d JOIN webhooks w ON w.webhook_pk = d.webhook_pk"
@@ -146,4 +134,4 @@ def _event(row: tuple[Any, ...]) -> Event:
     return Event(entry, event_id, f"{entity}.{action}", model, json.loads(data), created_at)
 
 
-__all__ = ["CLAIM", "Delivery", "OutboxStore", "publish"]
+__all__ = ["CLAIM", "OutboxStore", "publish"]

@@ -7,7 +7,14 @@ import uuid
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mlgate_tracking.entities import WEBHOOK_EVENTS, WEBHOOK_STATUSES, Page, Webhook, WebhookEvent
+from mlgate_tracking.entities import (
+    PROMOTION_EVENTS,
+    WEBHOOK_EVENTS,
+    WEBHOOK_STATUSES,
+    Page,
+    Webhook,
+    WebhookEvent,
+)
 from mlgate_tracking.errors import InvalidParameterValue, ResourceDoesNotExist
 from mlgate_tracking.store import validate
 from mlgate_tracking.store.part import StorePart
@@ -177,8 +184,8 @@ def _events(events: Sequence[WebhookEvent]) -> list[WebhookEvent]:
     if not events:
         raise InvalidParameterValue("a webhook needs at least one event, as in model_version.created")
     for event in events:
-        if (event.entity, event.action) not in WEBHOOK_EVENTS:
-            known = ", ".join(sorted(f"{entity}.{action}" for entity, action in WEBHOOK_EVENTS))
+        if (event.entity, event.action) not in WEBHOOK_EVENTS | PROMOTION_EVENTS:
+            known = ", ".join(sorted(f"{entity}.{action}" for entity, action in WEBHOOK_EVENTS | PROMOTION_EVENTS))
             raise InvalidParameterValue(
                 f"webhook event {event.entity}.{event.action} does not exist: use one of {known}"
             )

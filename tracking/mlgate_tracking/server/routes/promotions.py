@@ -213,7 +213,9 @@ def role_members(call: Call, request: RoleName) -> Json:
 
 def promote(call: Call, request: Promote) -> Json:
     """Give an alias, a stage or both to a version, if everything that the request expects still holds."""
-    return {"promotion": encode(call.store.promote(decode(PromotionRequest, request.promotion)))}
+    done = call.store.promote(decode(PromotionRequest, request.promotion))
+    call.server.webhooks.wake()
+    return {"promotion": encode(done)}
 
 
 def get_promotion(call: Call, request: PromotionId) -> Json:
@@ -254,6 +256,7 @@ def intend_rollback(call: Call, request: IntendRollback) -> Json:
 def finish_rollback(call: Call, request: SettleRollback) -> Json:
     """Move the champion back as an intent says."""
     done = call.store.finish_rollback(request.intent_id, user=request.user, reason=request.reason)
+    call.server.webhooks.wake()
     return {"promotion": encode(done)}
 
 

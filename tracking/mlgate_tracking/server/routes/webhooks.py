@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from mlgate_tracking import wire
-from mlgate_tracking.entities import Webhook, WebhookEvent
+from mlgate_tracking.entities import PROMOTION_EVENTS, Page, Webhook, WebhookEvent
 from mlgate_tracking.errors import InvalidParameterValue, PermissionDenied
 from mlgate_tracking.server import events
 from mlgate_tracking.server.decode import Request, Text
@@ -18,6 +18,7 @@ from mlgate_tracking.server.webhooks import check_target, deliver
 from mlgate_tracking.wire import Json
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_KNOWN = events.ALLOWED | PROMOTION_EVENTS
 _STATUSES = {"ACTIVE": "ACTIVE", "DISABLED": "DISABLED", 1: "ACTIVE", 2: "DISABLED"}
 
 
@@ -27,8 +28,8 @@ class EventIn(Request, frozen=True):
 
     def checked(self) -> WebhookEvent:
         event = WebhookEvent(self.entity.lower(), self.action.lower())
-        if (event.entity, event.action) not in events.ALLOWED:
-            known = ", ".join(f"{entity.upper()} {action.upper()}" for entity, action in sorted(events.ALLOWED))
+        if (event.entity, event.action) not in _KNOWN:
+            known = ", ".join(f"{entity.upper()} {action.upper()}" for entity, action in sorted(_KNOWN))
             raise InvalidParameterValue(
                 f"Invalid value '{self.entity} {self.action}' for parameter 'events' supplied: use some of {known}"
             )
@@ -85,7 +86,22 @@ def list_all(call: Call, request: ListWebhooks) -> Json:
     """List webhooks, newest first."""
     _only_administrators(call)
     page = call.store.list_webhooks(max_results=request.max_results, page_token=request.page_token or None)
-    return wire.page_to_wire("webhooks", page, webhook_to_wire)
+    # MLflow's clients fail on events that they do not know, so they see the webhooks that listen to theirs only.
+    shown = Page(tuple(one for one in page.items if _mlflow_events(one)), page.token)
+    return wire.page_to_wire("webhooks", shown, webhook_to_wire)
+
+
+def list_all_of_ours(call: Call, request: ListWebhooks) -> Json:
+    """List webhooks with every event they listen to, promotions too."""
+    _only_administrators(call)
+    page = call.store.list_webhooks(max_results=request.max_results, page_token=request.page_token or None)
+    return wire.page_to_wire("webhooks", page, _with_all_events)
+
+
+def create_ours(call: Call, request: CreateWebhook) -> Json:
+    """Create a webhook; its answer shows promotion events too."""
+    made = create(call, request)["webhook"]
+    return {"webhook": _with_all_events(call.store.get_webhook(made["webhook_id"]))}
 
 
 def get(call: Call, request: WebhookId) -> Json:
@@ -167,7 +183,7 @@ def webhook_to_wire(webhook: Webhook) -> Json:
         "webhook_id": webhook.webhook_id,
         "name": webhook.name,
         "url": webhook.url,
-        "events": [{"entity": event.entity.upper(), "action": event.action.upper()} for event in webhook.events],
+        "events": [_event_to_wire(event) for event in _mlflow_events(webhook)],
         "status": webhook.status,
         "creation_timestamp": webhook.creation_timestamp,
         "last_updated_timestamp": webhook.last_updated_timestamp,
@@ -175,6 +191,19 @@ def webhook_to_wire(webhook: Webhook) -> Json:
     return body if webhook.description is None else {**body, "description": webhook.description}
 
 
+def _with_all_events(webhook: Webhook) -> Json:
+    return {**webhook_to_wire(webhook), "events": [_event_to_wire(event) for event in webhook.events]}
+
+
+def _event_to_wire(event: WebhookEvent) -> Json:
+    return {"entity": event.entity.upper(), "action": event.action.upper()}
+
+
+def _mlflow_events(webhook: Webhook) -> list[WebhookEvent]:
+    return [event for event in webhook.events if (event.entity, event.action) not in PROMOTION_EVENTS]
+
+
+_OURS = "3.0/mlgate/webhooks"
 _BASE = "2.0/mlflow/webhooks"
 _ONE = _BASE + "/{webhook_id}"
 _WEBHOOK = {"webhook": "Webhook"}
@@ -186,6 +215,10 @@ ENDPOINTS = (
     endpoint("PATCH", _ONE, UpdateWebhook, update, **_WEBHOOK),
     endpoint("DELETE", _ONE, WebhookId, delete),
     endpoint("POST", _ONE + "/test", TestWebhook, test, result="object"),
+    endpoint("POST", _OURS, CreateWebhook, create_ours, **_WEBHOOK),
+    endpoint("GET", _OURS, ListWebhooks, list_all_of_ours, webhooks="Webhook[]", **PAGED),
+    endpoint("DELETE", _OURS + "/{webhook_id}", WebhookId, delete),
+    endpoint("POST", _OURS + "/{webhook_id}/test", TestWebhook, test, result="object"),
 )
 
 __all__ = ["ENDPOINTS", "webhook_to_wire"]
