@@ -166,7 +166,7 @@ def test_a_git_project_runs_at_a_branch_tag_or_commit(tmp_path: Path) -> None:
         "",
         "snow ☃",
         "-rf",
-        pytest.param("x'$" * 350_000, id="1 MB"),
+        pytest.param("some 'quoted' text, $(pwd)\n" * 40_000, id="1 MB"),
     ],
 )
 def test_parameter_values_arrive_in_the_script_unchanged(tmp_path: Path, value: str) -> None:

@@ -81,8 +81,6 @@ class VirtualenvEnvironment(OnThisMachine):
 
     def prepare(self, spec: EnvSpec, options: EnvOptions, progress: Progress) -> Prepared:
         request = _read(spec, options)
-        for warning in request.warnings:
-            progress(warning)
         cache = Cache(options.cache_root)
 
         def build(directory: Path) -> Built:
