@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlgate_tracking.errors import InvalidParameterValue
@@ -19,7 +19,6 @@ from mlgate_tracking.store.search.grammar import (
     RUNS,
     TRACES,
     Grammar,
-    Rule,
 )
 from mlgate_tracking.store.search.parser import (
     MAX_COMPARISONS,
@@ -29,8 +28,7 @@ from mlgate_tracking.store.search.parser import (
     parse_order_by,
 )
 from mlgate_tracking.store.search.syntax import Comparison, Field, Kind, Operator, Ordering
-
-ALL = [RUNS, EXPERIMENTS, REGISTERED_MODELS, MODEL_VERSIONS, LOGGED_MODELS, TRACES]
+from tests.tracking.store.filters import ALL, comparisons, fields, near_misses
 
 
 def attribute(name: str) -> Field:
@@ -229,47 +227,11 @@ def test_a_bad_order_of_logged_models(clause: dict[str, object], says: str) -> N
         parse_logged_model_order_by([clause])
 
 
-# --- properties -------------------------------------------------------------------------------------------------------
-
-_texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
-_values = _texts.filter(lambda text: not {"'", '"'} <= set(text))
-_keys = _texts.filter(lambda text: text != "" and not {"'", '"', "`"} <= set(text))
-_patterns = st.sampled_from(["a.*", "^x$", "[0-9]+"])
-_floats = st.floats(allow_nan=False, allow_infinity=False)
-_numbers = st.one_of(_floats, st.integers(-(2**63), 2**63 - 1))
-
-
-@st.composite
-def comparisons(draw: st.DrawFn, grammar: Grammar) -> Comparison:
-    field = draw(_fields(grammar, ordered=False))
-    rule = grammar.rule(field)
-    assert rule is not None
-    operator = draw(st.sampled_from(rule.operators))
-    return Comparison(field, operator, draw(_value(rule, operator)))
-
-
-def _value(rule: Rule, operator: Operator) -> st.SearchStrategy[object]:
-    if operator in {Operator.IS_NULL, Operator.IS_NOT_NULL}:
-        return st.none()
-    text = st.sampled_from(sorted(set(rule.choices.values()))) if rule.choices else _values
-    if operator in {Operator.IN, Operator.NOT_IN}:
-        return st.lists(text, min_size=1, max_size=4).map(tuple)
-    if operator is Operator.RLIKE:
-        return _patterns
-    return _numbers if rule.numeric else text
-
-
-def _fields(grammar: Grammar, *, ordered: bool) -> st.SearchStrategy[Field]:
-    names = grammar.orderable if ordered else grammar.rules
-    kinds = grammar.ordered_kinds if ordered else grammar.keyed
-    choices = [st.builds(attribute, st.sampled_from(sorted(names)))]
-    for kind in sorted(kinds):
-        keys = st.sampled_from(sorted(grammar.dataset_keys)) if kind is Kind.DATASET else _keys
-        choices.append(st.builds(Field, st.just(kind), keys))
-    return st.one_of(choices)
+# --- properties -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("grammar", ALL, ids=lambda grammar: grammar.subject)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_written_filter_parses_back(grammar: Grammar, data: st.DataObject) -> None:
     filter_ = tuple(data.draw(st.lists(comparisons(grammar), min_size=1, max_size=5)))
@@ -277,25 +239,17 @@ def test_a_written_filter_parses_back(grammar: Grammar, data: st.DataObject) -> 
 
 
 @pytest.mark.parametrize("grammar", ALL, ids=lambda grammar: grammar.subject)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_written_order_parses_back(grammar: Grammar, data: st.DataObject) -> None:
-    fields = data.draw(st.lists(_fields(grammar, ordered=True), unique=True, max_size=4))
-    orderings = tuple(Ordering(field, data.draw(st.booleans())) for field in fields)
+    ordered = data.draw(st.lists(fields(grammar, ordered=True), unique=True, max_size=4))
+    orderings = tuple(Ordering(field, data.draw(st.booleans())) for field in ordered)
     assert parse_order_by(grammar, [str(ordering) for ordering in orderings]) == orderings
 
 
-_PIECES = (
-    "metrics . tags a ` ' \" = != < LIKE IN ( ) , NOT IS NULL AND 1 - 1e5 ; RLIKE é ٣ "
-    "name status run_id run dataset.name"
-)
-_WORDS = st.sampled_from([*_PIECES.split(" "), " ", "\0", "\ud800"])
-_near_misses = st.one_of(
-    st.text(max_size=30), st.lists(_WORDS, max_size=12).map("".join), st.lists(_WORDS, max_size=12).map(" ".join)
-)
-
-
 @pytest.mark.parametrize("grammar", ALL, ids=lambda grammar: grammar.subject)
-@given(text=_near_misses)
+@settings(deadline=None)
+@given(text=near_misses)
 @example(text="-")
 @example(text="'a'.b")
 @example(text='"metrics".a > 1')
