@@ -131,6 +131,7 @@ _KINDS = {
     "system": "mlgate_projects.envs.system:SystemEnvironment",
     "external": "mlgate_projects.envs.external:ExternalEnvironment",
     "virtualenv": "mlgate_projects.envs.virtualenv:VirtualenvEnvironment",
+    "conda": "mlgate_projects.envs.conda:CondaEnvironment",
     "docker": "mlgate_projects.envs.docker:DockerEnvironment",
 }
 _ALIASES = {"local": "system", "uv": "virtualenv"}

@@ -6,10 +6,10 @@ A `python_env.lock` beside the file (written by `mlgate env lock`) goes with the
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from mlgate_projects.envs import EnvKey, EnvOptions, OnThisMachine, Prepared, Pr
 from mlgate_projects.envs.cache import Built, Cache, digest_of
 from mlgate_projects.envs.installed import canonical_name, installed_packages, site_packages_of, with_python_first
 from mlgate_projects.envs.installer import run_uv
+from mlgate_projects.envs.locks import Locks
 from mlgate_projects.envs.requirements import Requirements, flatten
 from mlgate_projects.errors import EnvironmentUnavailable
 from mlgate_projects.interpreters import Interpreter
@@ -26,7 +27,6 @@ from mlgate_projects.process import Cancel, OnOutput, OnStart, Outcome, ProcessR
 from mlgate_projects.spec import EnvSpec, VirtualenvSpec
 
 _LOCK = "mlgate-lock.txt"  # in the environment
-_MADE_FROM = "# mlgate-lock: "  # first line of a lock: digest of the request that it answers
 _WITH_SETUPTOOLS = (3, 11)  # newest Python whose own `venv` brings setuptools, so that old packages count on it
 
 
@@ -113,9 +113,7 @@ class VirtualenvEnvironment(OnThisMachine):
         """Resolve anew and write the project's lock beside its `python_env.yaml`; returns its path."""
         assert isinstance(spec, VirtualenvSpec)
         request = replace(_read(spec, replace(options, locked=False)), project_lock=None)
-        path = _project_lock_path(spec, options)
-        path.write_text(_resolve(request, options.cache_root, progress), encoding="utf-8")
-        return path
+        return _locks(request).write(_resolve(request, progress))
 
 
 def _read(spec: EnvSpec, options: EnvOptions) -> _Request:
@@ -126,17 +124,8 @@ def _read(spec: EnvSpec, options: EnvOptions) -> _Request:
     requirements = flatten(groups, file=spec.file, project=options.project_directory)
     warnings = [] if warning is None else [warning]
     request = _Request(interpreter, _with_seeds(requirements, interpreter), options, spec.file, (), None)
-    lock: str | None = None
-    path = _project_lock_path(spec, options)
-    with contextlib.suppress(FileNotFoundError):
-        lock = path.read_text(encoding="utf-8")
-        if not lock.startswith(f"{_MADE_FROM}{request.lock_digest}\n"):
-            drifted = f"{path.name} was made for other requirements, another python or another platform than now"
-            if options.locked:
-                raise EnvironmentUnavailable(f"{drifted}; write it anew with `mlgate env lock`")
-            warnings.append(f"{drifted}; it is left out")
-            lock = None
-    return replace(request, warnings=tuple(warnings), project_lock=lock)
+    lock, drifted = _locks(request).of_project()
+    return replace(request, warnings=(*warnings, *drifted), project_lock=lock)
 
 
 def _with_seeds(requirements: Requirements, interpreter: Interpreter) -> Requirements:
@@ -150,12 +139,18 @@ def _with_seeds(requirements: Requirements, interpreter: Interpreter) -> Require
     return replace(requirements, lines=(*requirements.lines, *missing))
 
 
-def _project_lock_path(spec: VirtualenvSpec, options: EnvOptions) -> Path:
-    return (options.project_directory / (spec.file or "python_env.yaml")).with_suffix(".lock")
+def _locks(request: _Request) -> Locks:
+    options = request.options
+    return Locks(
+        kept=options.cache_root / "virtualenv" / "locks",
+        project=(options.project_directory / (request.file or "python_env.yaml")).with_suffix(".lock"),
+        digest=request.lock_digest,
+        locked=options.locked,
+    )
 
 
 def _build(request: _Request, directory: Path, progress: Progress) -> Built:
-    about, options = request.interpreter, request.options
+    about = request.interpreter
     progress(f"creating a virtual environment with python {about.version}")
     run_uv(
         ["venv", "--no-project", "--no-config", "--python", about.path, "--allow-existing", str(directory)],
@@ -163,13 +158,11 @@ def _build(request: _Request, directory: Path, progress: Progress) -> Built:
         progress=lambda _: None,
         what="creating the virtual environment",
     )
-    lock = request.project_lock or _locked_before(request)
+    locks = _locks(request)
+    lock = request.project_lock or locks.kept_before()
     if lock is None:
-        if options.locked:
-            raise EnvironmentUnavailable(
-                f"{request.file or 'python_env.yaml'}: there is no lock; write one with `mlgate env lock`"
-            )
-        lock = _resolve(request, options.cache_root, progress)
+        locks.refuse_to_resolve(request.file or "python_env.yaml")
+        lock = locks.keep(_resolve(request, progress))
     path = directory / _LOCK
     path.write_text(lock, encoding="utf-8")
     _install(request, directory, path, progress)
@@ -204,48 +197,25 @@ def _install(request: _Request, directory: Path, lock: Path, progress: Progress)
     )
 
 
-def _locked_before(request: _Request) -> str | None:
-    with contextlib.suppress(FileNotFoundError):
-        return _kept_lock(request, request.options.cache_root).read_text(encoding="utf-8")
-    return None
-
-
-def _kept_lock(request: _Request, root: Path) -> Path:
-    return root / "virtualenv" / "locks" / f"{request.lock_digest}.txt"
-
-
-def _resolve(request: _Request, root: Path, progress: Progress) -> str:
-    """Resolve the request to a lock with a hash for every file, and keep it."""
-    kept = _kept_lock(request, root)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    wanted = kept.with_suffix(f".{os.getpid()}.in")
-    limits = kept.with_suffix(f".{os.getpid()}.limits")
-    partial = kept.with_suffix(f".{os.getpid()}.partial")
+def _resolve(request: _Request, progress: Progress) -> str:
+    """Resolve the request to a lock with a hash for every file."""
     options, flat = request.options, request.requirements
-    arguments = ["pip", "compile", "--generate-hashes", "--no-header", "--no-annotate", "--emit-index-url"]
-    arguments += ["--emit-find-links", "--python", request.interpreter.path, "--no-strip-extras", "--quiet"]
-    arguments += ["--output-file", str(partial), str(wanted)]
-    if options.offline:
-        arguments.append("--offline")
     progress(f"resolving {len(flat.lines)} requirements")
-    try:
+    with tempfile.TemporaryDirectory(prefix="mlgate-") as scratch:
+        wanted, limits = Path(scratch, "requirements.in"), Path(scratch, "constraints.txt")
         wanted.write_text("".join(f"{line}\n" for line in flat.lines), encoding="utf-8")
-        if flat.constraints:
-            limits.write_text("".join(f"{line}\n" for line in flat.constraints), encoding="utf-8")
-            arguments += ["--constraints", str(limits)]
-        run_uv(
-            [*arguments, *options.index_policy],
+        limits.write_text("".join(f"{line}\n" for line in flat.constraints), encoding="utf-8")
+        arguments = ["pip", "compile", "--generate-hashes", "--no-header", "--no-annotate", "--emit-index-url"]
+        arguments += ["--emit-find-links", "--no-strip-extras", "--python", request.interpreter.path]
+        arguments += ["--constraints", str(limits), *options.index_policy, str(wanted)]
+        if options.offline:
+            arguments.append("--offline")
+        return run_uv(
+            arguments,
             cwd=options.project_directory,
             progress=progress,
             what=f"resolving {request.file or 'the environment'}",
         )
-        text = f"{_MADE_FROM}{request.lock_digest}\n{partial.read_text(encoding='utf-8')}"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(kept)
-        return text
-    finally:
-        for path in (wanted, limits, partial):
-            path.unlink(missing_ok=True)
 
 
 def _without_credentials(line: str) -> str:
