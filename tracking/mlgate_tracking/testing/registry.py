@@ -236,7 +236,6 @@ class RegistryConformance:
     @pytest.mark.parametrize(
         "source",
         [
-            "",
             "s3://bucket/../secret",
             "s3://bucket/%252e%252e/secret",
             "/etc/passwd",
