@@ -64,12 +64,18 @@ def environment(name: str, requirements: list[str], *, python: str = "3.11") -> 
         if not (target / ".complete").exists():
             shutil.rmtree(target, ignore_errors=True)
             subprocess.run([uv, "venv", "-q", "-p", base, target], check=True, timeout=120)
+            local = [option for folder in _find_links() for option in ("--find-links", folder)]
             subprocess.run(
-                [uv, "pip", "install", "-q", "--compile-bytecode", "-p", executable, *requirements],
+                [uv, "pip", "install", "-q", "--compile-bytecode", "-p", executable, *local, *requirements],
                 check=True, timeout=900,
             )  # fmt: skip
             (target / ".complete").touch()
     return executable
+
+
+def _find_links() -> list[str]:
+    """Local wheel folders that pip is told about; uv knows the variable under its own name only."""
+    return os.environ.get("PIP_FIND_LINKS", "").split()
 
 
 def _uv() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 
 from mlgate_tracking.kit import records
 from mlgate_tracking.kit.files import Files
@@ -45,6 +46,7 @@ class TrackingClient:
         self.uri = (uri or tracking_uri()).rstrip("/")
         self._timeout = timeout
         self._local = threading.local()
+        self._connections: list[Any] = []
         self._roots: dict[str, str] = {}
 
     @property
@@ -54,7 +56,17 @@ class TrackingClient:
         if found is None or self._local.pid != os.getpid():
             found = self._local.connection = Connection(self.uri, self._timeout)
             self._local.pid = os.getpid()
+            self._connections = [each for each in self._connections if each() is not None] + [weakref.ref(found)]
         return found
+
+    def close(self) -> None:
+        """Close the connections of all threads; the next call opens new ones."""
+        for reference in self._connections:
+            connection = reference()
+            if connection is not None:
+                connection.close()
+        self._connections = []
+        self._local = threading.local()
 
     def _get(self, path: str, **query: Any) -> dict[str, Any]:
         pairs = []

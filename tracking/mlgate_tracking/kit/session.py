@@ -134,6 +134,7 @@ class Session:
                 self.buffer.adopt()
             except TrackingError as error:
                 log.failure("sending what an earlier process left", error)
+        self.client.close()
 
 
 _session: Session | None = None

@@ -170,11 +170,15 @@ class _Reader:
         if text[0] in "[{":
             return self.flow(text)
         parts = [_uncommented(text)]
+        if _KEY.match(text):
+            raise self.fail("a second `:` in %r; put the text in quotes" % text)
         self.at += 1
         while self.at < len(self.lines):
             line = self.lines[self.at]
             if line.strip() and (_indent(line) <= column or line.lstrip().startswith("#")):
                 break
+            if _KEY.match(line.strip()):
+                raise self.fail("unexpected indentation")
             parts.append(_uncommented(line.strip()))
             self.at += 1
         while not parts[-1]:

@@ -63,17 +63,23 @@ class Connection:
         from urllib.parse import urlsplit
 
         self.uri = (uri or tracking_uri()).rstrip("/")
+        self._socket: Any = None
         parts = urlsplit(self.uri)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Refused("tracking URI %r is not an http(s) address" % self.uri, "INVALID_PARAMETER_VALUE")
         self._parts = parts
         self._timeout = timeout
-        self._socket: Any = None
 
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def __del__(self) -> None:
+        try:
+            self.close()  # of a thread that has ended; an unclosed socket would be reported
+        except Exception:
+            pass
 
     def _connect(self) -> Any:
         import http.client

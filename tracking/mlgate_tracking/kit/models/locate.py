@@ -123,6 +123,7 @@ class _NoConnection(Connection):
 
     def __init__(self) -> None:
         self.uri = ""
+        self._socket = None
 
 
 _NO_CONNECTION = _NoConnection()
