@@ -141,7 +141,7 @@ class DirectTransfer(Protocol):
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
-SCHEMES = ("file", "mlflow-artifacts", "s3", "http", "https")
+SCHEMES = ("file", "mlflow-artifacts", "s3", "abfss", "wasbs", "gs", "http", "https")
 
 
 def repository_for(uri: str, destination: str | None = None, client: ProxyClient | None = None) -> ArtifactRepository:
@@ -247,6 +247,18 @@ def _s3(uri: str, _destination: str | None, _client: ProxyClient | None) -> Arti
     return S3Repository(uri)
 
 
+def _azure(uri: str, _destination: str | None, _client: ProxyClient | None) -> ArtifactRepository:
+    from mlgate_tracking.artifacts.azure import AzureRepository
+
+    return AzureRepository(uri)
+
+
+def _gcs(uri: str, _destination: str | None, _client: ProxyClient | None) -> ArtifactRepository:
+    from mlgate_tracking.artifacts.gcs import GcsRepository
+
+    return GcsRepository(uri)
+
+
 def _without_secrets(uri: str) -> str:
     return re.sub(r"//[^/@]*@", "//", uri)
 
@@ -260,6 +272,11 @@ _OPENERS: dict[str, _Opener] = {
     "http": _http,
     "https": _http,
     "s3": _s3,
+    "abfs": _azure,
+    "abfss": _azure,
+    "wasb": _azure,
+    "wasbs": _azure,
+    "gs": _gcs,
 }
 
 __all__ = [

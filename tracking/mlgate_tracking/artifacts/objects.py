@@ -5,7 +5,7 @@ A storage's own module brings the primitives (`ObjectRepository`'s abstract meth
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -68,17 +68,10 @@ class ObjectRepository(Repository):
     def _delete(self, keys: list[str]) -> None:
         """Remove up to 1000 objects; missing ones are fine."""
 
-    @abstractmethod
-    def _parts(self, key: str) -> Parts:
-        """The way to write one object."""
-
     # --- the contract ---------------------------------------------------------------------------------------------
 
     def key(self, safe: str) -> str:
         return join_path(self.prefix, safe)
-
-    def writer(self, path: str) -> ObjectWriter:
-        return ObjectWriter(self._parts(self.key(self._file_path(path))))
 
     def download(self, path: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         check_range(start, end)
@@ -145,8 +138,11 @@ class ObjectRepository(Repository):
         return key[len(self.prefix) :].lstrip("/") if self.prefix else key
 
 
-class Parts:
+class Parts(ABC):
     """How a storage writes one object: at once, or in numbered parts that a last call puts together."""
+
+    def see(self, body: bytes) -> None:  # noqa: B027 - most storages need not know
+        """Told the content piece by piece, in order, before it is sent."""
 
     @abstractmethod
     def put(self, body: bytes) -> None:
@@ -194,7 +190,9 @@ class ObjectWriter(Writer):
         assert not self._closed, "the file is closed"
         try:
             if self._pool is None:
-                self._parts.put(bytes(self._buffer))
+                body = bytes(self._buffer)
+                self._parts.see(body)
+                self._parts.put(body)
             else:
                 self._send(bytes(self._buffer))
                 self._parts.finish([future.result() for future in self._sent])
@@ -217,6 +215,7 @@ class ObjectWriter(Writer):
         if self._pool is None:
             self._parts.begin()
             self._pool = ThreadPoolExecutor(PARALLEL_PARTS, thread_name_prefix="mlgate-upload")
+        self._parts.see(body)
         while len(self._waiting) >= PARALLEL_PARTS:
             self._waiting.popleft().result()
         future = self._pool.submit(self._parts.put_part, len(self._sent) + 1, body)

@@ -23,7 +23,7 @@ from typing import Any
 
 from mlgate_tracking.artifacts import MultipartUpload, PresignedUrl, UploadPart
 from mlgate_tracking.artifacts.base import CHUNK_SIZE
-from mlgate_tracking.artifacts.objects import Listing, ObjectRepository, Parts, part_size, resuming
+from mlgate_tracking.artifacts.objects import Listing, ObjectRepository, ObjectWriter, Parts, part_size, resuming
 from mlgate_tracking.artifacts.paths import safe_path
 from mlgate_tracking.errors import (
     InternalError,
@@ -128,8 +128,8 @@ class S3Repository(ObjectRepository):
         for failure in failed:
             raise PermissionDenied(f"{self._where(failure['Key'])}: cannot be deleted: {failure.get('Message')}")
 
-    def _parts(self, key: str) -> S3Parts:
-        return S3Parts(self, key)
+    def writer(self, path: str) -> ObjectWriter:
+        return ObjectWriter(S3Parts(self, self.key(self._file_path(path))))
 
     # --- past the server ------------------------------------------------------------------------------------------
 
