@@ -1,7 +1,7 @@
 """mlgate runs MLproject files inside the orchestrator that a team already has.
 
-`mlgate.run_project(uri, ...)` runs one entry point; everything else is in the modules. Importing this package loads
-nothing: names are looked up on first use.
+`mlgate.run_project(uri, ...)` runs one entry point, `mlgate.run_pipeline(uri, name, ...)` a pipeline; everything else
+is in the modules. Importing this package loads nothing: names are looked up on first use.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlgate.api import run_project
+    from mlgate.api import run_pipeline, run_project
 
 __version__ = "0.1.0"
 
-_API = {"run_project": "mlgate.api"}
+_API = {"run_pipeline": "mlgate.api", "run_project": "mlgate.api"}
 
 
 def __getattr__(name: str) -> Any:
@@ -24,4 +24,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'mlgate' has no attribute '{name}'")
 
 
-__all__ = ["__version__", "run_project"]
+__all__ = ["__version__", "run_pipeline", "run_project"]

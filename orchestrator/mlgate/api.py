@@ -6,11 +6,14 @@ import json
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlgate.errors import StepFailed, StepKilled, UsageError
+from mlgate.errors import PipelineFailed, StepFailed, StepKilled, UsageError
 from mlgate.settings import load_settings
 from mlgate.step import Engine, Step, StepResult
+
+if TYPE_CHECKING:
+    from mlgate.pipeline_runner import PipelineResult
 
 
 def run_project(
@@ -90,6 +93,84 @@ def run_project(
     raise failure(f"{uri} -e {entry_point}: {result.status} ({result.reason}); run {result.run_id}", result)
 
 
+def run_pipeline(
+    uri: str,
+    pipeline: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    version: str | None = None,
+    jobs: int = 4,
+    keep_going: bool = False,
+    use_cache: bool = True,
+    resume: str | None = None,
+    from_step: str | None = None,
+    only: str | None = None,
+    experiment_name: str | None = None,
+    experiment_id: str | None = None,
+    run_name: str | None = None,
+    env_manager: str | None = None,
+    storage_dir: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+    env_options: Mapping[str, Any] | None = None,
+    tracking_uri: str | None = None,
+) -> PipelineResult:
+    """Run a pipeline of a project on this machine and wait for its end.
+
+    Args:
+        jobs: steps at a time.
+        keep_going: after a failure, go on with what does not need the failed step.
+        use_cache: whether results of earlier runs may be used again.
+        resume: id of a run of the pipeline to go on with, with its parameters.
+        from_step: run this step and all that need it; what is before comes from `resume`, or from the last run.
+        only: run this step alone, in the same way.
+        tags, env: for every step.
+
+    Raises:
+        ProjectError, UsageError, InvalidPlan: nothing was run.
+        PipelineFailed: it ran and did not finish; `.result` says how.
+    """
+    from mlgate.binding import Overrides
+    from mlgate.pipeline_runner import Course, run_plan
+    from mlgate.planning import plan_project
+
+    if experiment_name is not None and experiment_id is not None:
+        raise UsageError("experiment_name and experiment_id exclude each other")
+    if from_step is not None and only is not None:
+        raise UsageError("from_step and only exclude each other")
+    settings = load_settings(tracking_uri=tracking_uri)
+    planned = plan_project(
+        str(uri),
+        pipeline,
+        parameters or {},
+        settings=settings,
+        version=version,
+        experiment=experiment_name,
+        resume=resume,
+    )
+    course = Course(
+        jobs=jobs,
+        keep_going=keep_going,
+        use_cache=use_cache,
+        resume=resume,
+        from_step=from_step,
+        only=only,
+        run_name=run_name,
+        experiment_id=experiment_id,
+        overrides=Overrides(
+            env_manager=env_manager,
+            env_options=env_options or {},
+            storage_dir=storage_dir,
+            tags=tags or {},
+            env=env or {},
+        ),
+    )
+    result = run_plan(planned.plan, settings=settings, course=course, source=planned.source)
+    if result.ok:
+        return result
+    raise PipelineFailed(f"{uri} --pipeline {pipeline}: {result.status} ({result.reason}); run {result.run_id}", result)
+
+
 def _config(config: Mapping[str, Any] | str | None) -> dict[str, Any]:
     if config is None or isinstance(config, Mapping):
         return dict(config or {})
@@ -103,4 +184,4 @@ def _config(config: Mapping[str, Any] | str | None) -> dict[str, Any]:
     return data
 
 
-__all__ = ["run_project"]
+__all__ = ["run_pipeline", "run_project"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mlgate.plan import Plan, PlannedStep
 from mlgate.references import as_text
@@ -108,12 +109,13 @@ def _action_lines(step: PlannedStep) -> Iterator[str]:
     places = " and ".join(f"{kind} {name}" for kind, name in target.items())
     yield f"model: {action.get('model')}" + (f" to {places}" if places else "")
     for gate in action.get("gates") or ():
-        named = gate if isinstance(gate, dict) else {gate: {}}
-        name, settings = next((item for item in named.items() if item[0] != "mode"), ("", {}))
+        named: Mapping[str, Any] = gate if isinstance(gate, dict) else {gate: {}}
+        name = next((key for key in named if key != "mode"), "")
+        settings = named.get(name) or {}
         if name == "approval":
-            yield f"approver: {(settings or {}).get('role', 'anybody')}"
+            yield f"approver: {settings.get('role', 'anybody')}"
         else:
-            shown = ", ".join(f"{key} {as_text(value)}" for key, value in (settings or {}).items())
+            shown = ", ".join(f"{key} {as_text(value)}" for key, value in settings.items())
             yield f"gate: {name}" + (f" ({_short(shown)})" if shown else "")
     if action.get("policy"):
         yield f"policy: {action['policy']}"

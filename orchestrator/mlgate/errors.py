@@ -4,7 +4,8 @@ OrchestratorError
 ├── UsageError        arguments that cannot be what the user meant; exit code 2
 ├── InvalidPlan       a pipeline, reference or policy that does not hold together; holds every problem; exit code 2
 ├── StepFailed        a step ended badly; holds its result; `retryable` tells whether another attempt makes sense
-└── StepKilled        a step was stopped: signal, time-out, cancel
+├── StepKilled        a step was stopped: signal, time-out, cancel
+└── PipelineFailed    a pipeline did not finish; holds its result
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from mlgate_projects.errors import Problem
 
 if TYPE_CHECKING:
+    from mlgate.pipeline_runner import PipelineResult
     from mlgate.step import StepResult
 
 
@@ -46,8 +48,14 @@ class StepFailed(OrchestratorError):
         return self.result.retryable
 
 
+class PipelineFailed(OrchestratorError):
+    def __init__(self, message: str, result: PipelineResult) -> None:
+        super().__init__(message)
+        self.result = result
+
+
 class StepKilled(StepFailed):
     """Never retried by itself: whoever stopped it meant it."""
 
 
-__all__ = ["InvalidPlan", "OrchestratorError", "StepFailed", "StepKilled", "UsageError"]
+__all__ = ["InvalidPlan", "OrchestratorError", "PipelineFailed", "StepFailed", "StepKilled", "UsageError"]

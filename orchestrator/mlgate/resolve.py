@@ -76,28 +76,25 @@ def resolve_step(
     *,
     progress: Callable[[str], None],
     working_directory: Path | None = None,
+    source: Source | None = None,
 ) -> ResolvedStep:
     """Find the project and check everything that the caller said against it.
+
+    Args:
+        source: the step's source, when somebody has resolved it already (all steps of a pipeline share it).
 
     Raises:
         ProjectError: what `mlgate_projects.errors` lists; every problem with its file, line, key and value.
         UsageError: an environment manager that does not fit the project.
     """
-    source = resolve_source(step.uri, step.version, commit=step.commit, cache_root=settings.git, progress=progress)
+    if source is None:
+        source = resolve_source(step.uri, step.version, commit=step.commit, cache_root=settings.git, progress=progress)
     project = load_project(source.directory, read_environment=step.env_manager not in _NO_FILES)
     entry_point = find_entry_point(project, step.entry_point)
     file = project.file or "MLproject"
     parameters = resolve(entry_point, step.parameters, working_directory or Path.cwd(), source.directory, file=file)
     command = render(entry_point, parameters, file=file)
-    spec = choose_environment(step, project, entry_point)
-    options = EnvOptions(
-        cache_root=settings.envs,
-        project_directory=source.directory,
-        strict_python=bool(step.env_options.get("strict_python")),
-        locked=bool(step.env_options.get("locked")),
-        offline=settings.offline or bool(step.env_options.get("offline")),
-        extra=step.env_options,
-    )
+    environment, chosen, options = _environment(step, settings, project, entry_point)
     return ResolvedStep(
         step=step,
         source=source,
@@ -105,10 +102,31 @@ def resolve_step(
         entry_point=entry_point,
         parameters=parameters,
         command=command,
-        environment=environment_for(spec.kind),
-        spec=spec,
+        environment=environment,
+        spec=chosen,
         options=options,
     )
+
+
+def resolve_environment(step: Step, settings: Settings, source: Source) -> tuple[Environment, EnvSpec, EnvOptions]:
+    """The environment of a step, without looking at its parameters. Raises as `resolve_step` does."""
+    project = load_project(source.directory, read_environment=step.env_manager not in _NO_FILES)
+    return _environment(step, settings, project, find_entry_point(project, step.entry_point))
+
+
+def _environment(
+    step: Step, settings: Settings, project: ProjectSpec, entry_point: EntryPoint
+) -> tuple[Environment, EnvSpec, EnvOptions]:
+    spec = choose_environment(step, project, entry_point)
+    options = EnvOptions(
+        cache_root=settings.envs,
+        project_directory=project.directory,
+        strict_python=bool(step.env_options.get("strict_python")),
+        locked=bool(step.env_options.get("locked")),
+        offline=settings.offline or bool(step.env_options.get("offline")),
+        extra=step.env_options,
+    )
+    return environment_for(spec.kind), spec, options
 
 
 def with_local_files(resolved: ResolvedStep, settings: Settings, tracking: Tracking) -> ResolvedStep:
@@ -154,4 +172,11 @@ def choose_environment(step: Step, project: ProjectSpec, entry_point: EntryPoint
     return declared
 
 
-__all__ = ["ENV_MANAGERS", "ResolvedStep", "choose_environment", "resolve_step", "with_local_files"]
+__all__ = [
+    "ENV_MANAGERS",
+    "ResolvedStep",
+    "choose_environment",
+    "resolve_environment",
+    "resolve_step",
+    "with_local_files",
+]

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlgate_projects.digest import Entry, digest_of
+from mlgate_projects.digest import Entry
 from mlgate_projects.errors import SourceError
 from mlgate_projects.git import GitFailed, Progress, Remote, run_git
 from mlgate_projects.locks import exclusive
@@ -49,9 +49,10 @@ class Tree:
     directory: Path
     files: dict[str, Entry]
 
-    def digest(self, subdirectory: str) -> str:
+    def below(self, subdirectory: str) -> dict[str, Entry]:
+        """The files below a subdirectory, by their path in it; all of them when it is empty."""
         prefix = f"{subdirectory}/" if subdirectory else ""
-        return digest_of({path.removeprefix(prefix): e for path, e in self.files.items() if path.startswith(prefix)})
+        return {path.removeprefix(prefix): entry for path, entry in self.files.items() if path.startswith(prefix)}
 
 
 def is_commit(version: str) -> bool:

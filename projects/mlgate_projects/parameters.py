@@ -174,7 +174,7 @@ def resolve(
     return ResolvedParameters(
         declared=declared,
         extras=extras,
-        logged={name: _loggable(text) for name, text in (logged | extras).items()},
+        logged={name: loggable(text) for name, text in (logged | extras).items()},
         remote=remote,
     )
 
@@ -218,7 +218,8 @@ def _shown(text: str) -> str:
     return repr(text) if len(text) <= 80 else f"{text[:60]!r}… ({len(text):,} characters)"
 
 
-def _loggable(text: str) -> str:
+def loggable(text: str) -> str:
+    """The text as a param is recorded: what is too long is cut, with its length and digest in place of the rest."""
     text = text.encode("utf-8", "replace").decode()  # bytes of an argument that are no UTF-8 cannot be stored as text
     if len(text) <= LOGGED_LIMIT:
         return text
@@ -229,4 +230,13 @@ def _loggable(text: str) -> str:
     return text[: LOGGED_LIMIT - len(note)] + note
 
 
-__all__ = ["LOGGED_LIMIT", "Fetch", "ResolvedParameters", "canonical_type", "is_standard_type", "mismatch", "resolve"]
+__all__ = [
+    "LOGGED_LIMIT",
+    "Fetch",
+    "ResolvedParameters",
+    "canonical_type",
+    "is_standard_type",
+    "loggable",
+    "mismatch",
+    "resolve",
+]

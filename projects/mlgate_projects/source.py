@@ -7,11 +7,12 @@ mirror cache, zip files through an unpacked copy; neither leaves anything outsid
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from mlgate_projects.digest import digest_of, walk
+from mlgate_projects.digest import Entry, digest_of, walk
 from mlgate_projects.errors import SourceError
 from mlgate_projects.git import (
     SCHEMES,
@@ -41,6 +42,7 @@ class Source:
         digest: sha256 over the project's files; equal for equal files, wherever they came from.
         repo_url: of the repository, or of a local one's `origin`; without credentials.
         repo_subdirectory: the project's directory relative to its repository's top; empty for the top itself.
+        files: what the digest is made of: relative path -> (mode, id of the content).
     """
 
     uri: str
@@ -53,6 +55,7 @@ class Source:
     digest: str = ""
     repo_url: str | None = None
     repo_subdirectory: str = ""
+    files: Mapping[str, Entry] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -100,6 +103,7 @@ def resolve_source(
     else:
         pin = Pin(commit, version if version and mirror.branch_at(version, commit) else None)
     tree = mirror.tree(pin.commit, submodules=submodules)
+    files = tree.below(place.subdirectory)
     return Source(
         uri=remote.url + (f"#{place.subdirectory}" if place.subdirectory else ""),
         directory=_inside(tree.directory, place.subdirectory, remote.url),
@@ -107,9 +111,10 @@ def resolve_source(
         subdirectory=place.subdirectory,
         commit=pin.commit,
         branch=pin.branch,
-        digest=tree.digest(place.subdirectory),
+        digest=digest_of(files),
         repo_url=remote.url,
         repo_subdirectory=place.subdirectory,
+        files=files,
     )
 
 
@@ -219,7 +224,8 @@ def _local_source(place: _Place) -> Source:
     except GitFailed:
         checkout = None  # git is not there or will not read somebody else's repository: then files are just files
     if checkout is None:
-        return Source(uri, directory, "local", place.subdirectory, digest=digest_of(walk(directory)))
+        files = walk(directory)
+        return Source(uri, directory, "local", place.subdirectory, digest=digest_of(files), files=files)
     within = directory.resolve().relative_to(checkout.top).as_posix()
     return Source(
         uri=uri,
@@ -232,6 +238,7 @@ def _local_source(place: _Place) -> Source:
         digest=digest_of(checkout.files),
         repo_url=checkout.repo_url,
         repo_subdirectory="" if within == "." else within,
+        files=checkout.files,
     )
 
 
@@ -242,7 +249,8 @@ def _zip_source(place: _Place, cache_root: Path, progress: Progress) -> Source:
     root = unpacked(place.location, shown, cache_root, progress)
     directory = _inside(root, place.subdirectory, shown)
     uri = shown + (f"#{place.subdirectory}" if place.subdirectory else "")
-    return Source(uri, directory, "zip", place.subdirectory, digest=digest_of(walk(directory)))
+    files = walk(directory)
+    return Source(uri, directory, "zip", place.subdirectory, digest=digest_of(files), files=files)
 
 
 __all__ = ["Source", "pin", "resolve_source"]

@@ -20,10 +20,12 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         "List, show, create, delete, restore and rename experiments.",
     ),
     "runs": ("mlgate.cli.runs:runs", "List, show, search, export, delete and restore runs."),
+    "cache": ("mlgate.cli.cache:cache", "Look at the cache of pipeline steps: which input has changed."),
     "completion": ("mlgate.cli.completion:completion", "Print the completion script of a shell."),
     "project": ("mlgate.cli.project:project", "Look at a project: entry points, parameters, environment."),
     "db": ("mlgate.cli.db:db", "Look after the schema of a database store."),
     "reap": ("mlgate.cli.reap:reap", "End what killed runners left behind and close its runs."),
+    "validate": ("mlgate.cli.validate:validate", "Check a project's files and pipelines; run nothing."),
     "run": ("mlgate.cli.run:run", "Run a project from a path or a git URL (the same command as run-project)."),
     "server": ("mlgate.cli.server:server", "Serve the tracking store to MLflow's clients."),
 }

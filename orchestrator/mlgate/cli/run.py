@@ -88,6 +88,14 @@ def _complete_entry_point(ctx: click.Context, _param: click.Parameter, incomplet
 @click.option("-b", "--backend", default="local", hidden=True)
 @click.option("-c", "--backend-config", hidden=True)
 @click.option("--run-id", hidden=True)
+@click.option("--pipeline", metavar="NAME", help="Run a pipeline of the project instead of one entry point.")
+@click.option("-j", "--jobs", type=click.IntRange(1, 256), help="Steps of a pipeline at a time; 4 when left away.")
+@click.option("-k", "--keep-going", is_flag=True, help="After a failed step go on with what does not need it.")
+@click.option("--no-cache", is_flag=True, help="Run every step, also those whose inputs have not changed.")
+@click.option("--resume", metavar="RUN_ID", help="Go on with a pipeline's run: what it finished does not run again.")
+@click.option("--from", "from_step", metavar="STEP", help="Run this step and all that need it; take the rest over.")
+@click.option("--only", metavar="STEP", help="Run this step alone; take what it needs over from an earlier run.")
+@click.option("--graph", type=click.Choice(["text", "mermaid"]), help="Draw the pipeline; run nothing.")
 @click.option("--plan", is_flag=True, help="Print what would happen; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, everything else on stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but the step's own output.")
@@ -103,6 +111,11 @@ def run(**options: Any) -> int:
 
     _check_options(options)
     settings = load_settings(tracking_uri=options["tracking_uri"])
+    if options["pipeline"]:
+        from mlgate.cli.pipeline import pipeline_command
+
+        with _cancelled_by_signals() as cancel:
+            return pipeline_command(options, settings, cancel)
     step = _step(options)
     if options["plan"]:
         return _print_plan(step, settings, options)
@@ -117,6 +130,10 @@ def run(**options: Any) -> int:
 def _check_options(options: dict[str, Any]) -> None:
     if options["experiment_name"] is not None and options["experiment_id"] is not None:
         raise click.UsageError("--experiment-name and --experiment-id exclude each other")
+    for name in ("resume", "from_step", "only", "graph", "keep_going", "no_cache", "jobs"):
+        if options[name] and not options["pipeline"]:
+            option = {"from_step": "from"}.get(name, name.replace("_", "-"))
+            raise click.UsageError(f"--{option} is for pipelines; add --pipeline NAME")
     if options["backend"] != "local":
         raise click.UsageError(
             f"--backend {options['backend']}: mlgate runs steps here, or under Airflow and Prefect; see docs/how-to"

@@ -1,0 +1,623 @@
+"""`run_plan`: a plan from its first step to its last on this machine, several steps at a time.
+
+Each step runs by `run_step`, in a thread of its own; what may start when is decided by `schedule.Schedule`. The
+pipeline is a run in the store, and every step is a run below it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mlgate.binding import (
+    FAILED,
+    FINISHED,
+    KILLED,
+    SKIPPED,
+    Overrides,
+    RunContext,
+    States,
+    StepState,
+    bind,
+    bind_action,
+    choose,
+    skip_reason,
+)
+from mlgate.errors import OrchestratorError, UsageError
+from mlgate.plan import Plan, PlannedStep
+from mlgate.records import (
+    CACHE_HIT,
+    CACHE_KEY,
+    CACHED_FROM,
+    PLAN_FILE,
+    Recorded,
+    read_json,
+    read_result,
+    record,
+    recorded,
+)
+from mlgate.resolve import ResolvedStep, resolve_environment, resolve_step
+from mlgate.runner import TIMED_OUT, Hooks, run_step
+from mlgate.schedule import NOT_RUN, Schedule
+from mlgate.settings import Settings
+from mlgate.step import Engine, Step, StepResult, step_run_key
+from mlgate.step_cache import INPUTS_FILE, Inputs, find_cached, inputs_of
+from mlgate.tracking import Tracking, open_tracking
+from mlgate_projects.errors import ProjectError
+from mlgate_projects.ledger import open_entry
+from mlgate_projects.process import Cancel, Stream
+from mlgate_projects.source import Source, resolve_source
+from mlgate_tracking.entities import Param, RunStatus, StepRun, Tag
+from mlgate_tracking.errors import TrackingError
+
+_TICK = 0.2
+"""Seconds between looks at whether somebody wants the end."""
+
+
+_NO_RUN = StepResult("", "", "", attempt=0, status=FAILED, exit_code=1, artifact_uri="")
+
+
+def _nothing(*_args: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineHooks:
+    """How a running plan talks to whoever started it. Calls come from several threads, one at a time each.
+
+    Attributes:
+        started: step, map index (-1 for a step that runs once).
+        ended: step, map index, result of one instance, how it came about (`ran`, `cached`).
+        settled: the state of a whole step, whenever one is known.
+        output: step, map index, stream, a piece of its output.
+        say: step, map index, one line on what goes on.
+        opened: run id of the pipeline.
+    """
+
+    started: Callable[[PlannedStep, int], None] = _nothing
+    ended: Callable[[PlannedStep, int, StepResult, str], None] = _nothing
+    settled: Callable[[PlannedStep, StepState], None] = _nothing
+    output: Callable[[PlannedStep, int, Stream, bytes], None] = _nothing
+    say: Callable[[PlannedStep | None, int, str], None] = _nothing
+    opened: Callable[[str], None] = _nothing
+    cancel: Cancel = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a plan is to be run.
+
+    Attributes:
+        jobs: steps at a time; instances of a matrix count each.
+        keep_going: after a failure, go on with what does not need the failed step.
+        use_cache: whether results of earlier runs may be used again.
+        resume: id of a pipeline run to continue: what it finished does not run again.
+        from_step: run this step and all behind it; what is before comes from the run in `resume`, or the last one.
+        only: run this step alone, in the same way.
+        prewarm: make the environments of later steps while earlier ones run.
+    """
+
+    jobs: int = 4
+    keep_going: bool = False
+    use_cache: bool = True
+    resume: str | None = None
+    from_step: str | None = None
+    only: str | None = None
+    prewarm: bool = True
+    overrides: Overrides = field(default_factory=Overrides)
+    run_name: str | None = None
+    experiment_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """What became of a plan. `status` is FINISHED, FAILED or KILLED."""
+
+    run_id: str
+    experiment_id: str
+    status: str
+    plan: Plan
+    steps: Mapping[str, StepState]
+    started: float
+    ended: float
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status == FINISHED
+
+    @property
+    def exit_code(self) -> int:
+        return {FINISHED: 0, KILLED: 130}.get(self.status, 1)
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    settings: Settings,
+    course: Course | None = None,
+    hooks: PipelineHooks | None = None,
+    engine: Engine | None = None,
+    source: Source | None = None,
+    working_directory: Path | None = None,
+) -> PipelineResult:
+    """Run a plan to its end.
+
+    Args:
+        source: the plan's source, when it has been resolved already.
+        engine: who runs it; a local run of its own when None.
+
+    Raises:
+        UsageError: the run to resume is none, or steps that are not to run have left no results.
+        ProjectError: the source cannot be had any more.
+        TrackingError: the store is away or refuses.
+    """
+    course, hooks = course or Course(), hooks or PipelineHooks()
+    source = source or resolve_source(plan.uri, plan.version, commit=plan.commit, cache_root=settings.git)
+    with open_tracking(settings) as tracking, contextlib.ExitStack() as stack:
+        base = _base_run(tracking, plan, course)
+        partial = course.from_step is not None or course.only is not None
+        if base is not None and not partial:
+            engine = Engine("local", base.engine_run_id)
+            plan = replace(plan, digest=base.plan.digest)
+        engine = engine or Engine("local", f"local-{uuid.uuid4().hex}")
+        earlier = recorded(tracking, plan, base.run_id) if base else Recorded({}, {})
+        only = _steps_to_run(plan, course, earlier.states)
+        # What stands under `finally` belongs to the end of each run, so it runs again.
+        done = {
+            name: state
+            for name, state in earlier.states.items()
+            if (only is None or name not in only) and not plan.step(name).final
+        }
+        opened = _open_pipeline(tracking, plan, engine, course, source)
+        context = RunContext(
+            engine, opened.run.info.run_id, opened.run.info.experiment_id, name=opened.run.info.run_name
+        )
+        hooks.opened(context.run_id)
+        stack.enter_context(
+            open_entry(
+                settings.ledger,
+                run_id=context.run_id,
+                key=opened.step_run_key,
+                attempt=opened.attempt,
+                kind="pipeline",
+                info={
+                    "tracking_uri": settings.tracking_uri,
+                    "workspace": str(settings.home / "steps" / f"{context.run_id}.{opened.attempt}"),
+                },
+            )
+        )
+        run = _Run(plan, settings, course, hooks, tracking, source, context, working_directory or Path.cwd())
+        run.keys |= {name: key for name, key in earlier.keys.items() if name in done}
+        schedule = Schedule(plan, done, only=only, keep_going=course.keep_going)
+        if partial:
+            run.link_reused(done)
+        started = time.time()
+        try:
+            run.follow(schedule)
+        except BaseException as error:
+            run.broken.set()
+            with contextlib.suppress(TrackingError):
+                _close_pipeline(tracking, opened, KILLED, f"{type(error).__name__}: {error}")
+            raise
+        for state in schedule.states.values():
+            if state.status == NOT_RUN:
+                hooks.settled(plan.step(state.name), state)
+        status, reason = _verdict(schedule, hooks.cancel.is_set())
+        _close_pipeline(tracking, opened, status, reason)
+        states = {step.name: schedule.states[step.name] for step in plan.steps if step.name in schedule.states}
+        return PipelineResult(context.run_id, context.experiment_id, status, plan, states, started, time.time(), reason)
+
+
+class _Run:
+    """One run of a plan: what its threads share."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        course: Course,
+        hooks: PipelineHooks,
+        tracking: Tracking,
+        source: Source,
+        context: RunContext,
+        working_directory: Path,
+    ) -> None:
+        self.plan = plan
+        self.settings = settings
+        self.course = course
+        self.hooks = hooks
+        self.tracking = tracking
+        self.source = source
+        self.context = context
+        self.working_directory = working_directory
+        self.keys: dict[str, str] = {}
+        self.broken = threading.Event()
+
+    def is_set(self) -> bool:
+        """Whether the steps are to end: somebody wants it, or this run itself has come to grief."""
+        return self.broken.is_set() or self.hooks.cancel.is_set()
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    def follow(self, schedule: Schedule) -> None:
+        """Start what may start, collect what ends, until nothing is left."""
+        running: dict[Future[StepResult], tuple[PlannedStep, int]] = {}
+        collected: dict[str, dict[int, StepResult]] = {}
+        with (
+            ThreadPoolExecutor(max_workers=self.course.jobs, thread_name_prefix="step") as pool,
+            contextlib.ExitStack() as stack,  # left first, so that nothing is waited for that nobody will end
+        ):
+            if self.course.prewarm and len(self.plan.steps) > 1:
+                threading.Thread(target=self.prewarm, daemon=True, name="prewarm").start()
+            stack.callback(self.broken.set)
+            while True:
+                if self.is_set():
+                    schedule.stop()
+                for step in schedule.ready():
+                    for map_index in self.begin(step, schedule):
+                        future = pool.submit(self.run_instance, step, map_index, dict(schedule.states))
+                        running[future] = (step, map_index)
+                if not running:
+                    if schedule.over:
+                        return
+                    continue
+                ended, _ = wait(running, timeout=_TICK, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    step, map_index = running.pop(future)
+                    results = collected.setdefault(step.name, {})
+                    results[map_index] = future.result()
+                    if len(results) == len(step.instances):
+                        self.settle(step, tuple(results[index] for index in step.instances), schedule)
+
+    def begin(self, step: PlannedStep, schedule: Schedule) -> tuple[int, ...]:
+        """Mark the step as started and give the instances to run; none when it is skipped or cannot run."""
+        schedule.start(step.name)
+        context = self.context_for(step, schedule)
+        try:
+            reason = skip_reason(self.plan, step, schedule.states, context)
+        except OrchestratorError as error:
+            self.settle(step, (self.failure(step, -1, str(error)),), schedule)
+            return ()
+        if not reason:
+            return step.instances
+        record(self.tracking, self.plan, step, context, outcome="skipped", reason=reason)
+        self.finish(schedule, step, StepState(step.name, SKIPPED, outcome="skipped", reason=reason))
+        return ()
+
+    def settle(self, step: PlannedStep, results: tuple[StepResult, ...], schedule: Schedule) -> None:
+        """The state of a step all of whose instances have ended; a matrix selects its winner here."""
+        self.finish(schedule, step, self.state_of(step, results))
+
+    def finish(self, schedule: Schedule, step: PlannedStep, state: StepState) -> None:
+        schedule.finish(state)
+        self.hooks.settled(step, state)
+
+    def state_of(self, step: PlannedStep, results: tuple[StepResult, ...]) -> StepState:
+        bad = [result for result in results if not result.ok]
+        ignoring = step.select is not None and step.select.failed == "ignore" and len(bad) < len(results)
+        if bad and not ignoring:
+            status = KILLED if any(result.status == KILLED for result in bad) else FAILED
+            return StepState(step.name, status, results, outcome="failed", reason=bad[0].reason)
+        chosen, problem = choose(step, results)
+        if problem:
+            self.failure(step, -1, problem)
+            return StepState(step.name, FAILED, results, outcome="failed", reason=problem)
+        if step.settings and chosen is not None and step.select is not None:
+            select = step.select
+            record(
+                self.tracking,
+                self.plan,
+                step,
+                self.context,
+                outcome="selected",
+                tags={
+                    "mlgate.selected_run_id": chosen.run_id,
+                    "mlgate.selected_by": f"{select.mode} {select.metric}",
+                },
+                params={name: str(value) for name, value in step.settings[results.index(chosen)].items()},
+                metrics={select.metric: chosen.metrics[select.metric]},
+            )
+        outcome = str(chosen.outputs.get("outcome", "")) if chosen is not None and step.kind != "run" else "ran"
+        if chosen is not None and outcome in ("rejected", "pending", "rolled_back"):
+            # Rejected is not failed: the step has done its work, and what needs its promotion is skipped.
+            return StepState(step.name, SKIPPED, results, chosen, outcome=outcome, reason=chosen.reason)
+        return StepState(step.name, FINISHED, results, chosen, outcome=outcome)
+
+    # --- one instance, in a thread of its own -------------------------------------------------------------------
+
+    def run_instance(self, step: PlannedStep, map_index: int, states: States) -> StepResult:
+        """Run one instance to its end, whatever that is; a mistake in it is a failed result, not an exception."""
+        context = self.context_for(step, None, states)
+        try:
+            if step.kind != "run":
+                self.hooks.started(step, map_index)
+                result = self.act(step, states, context)
+                self.hooks.ended(step, map_index, result, "ran")
+                return result
+            bound = bind(self.plan, step, map_index, states, context, self.course.overrides)
+            inputs: Inputs | None = None
+            if step.cache is not None:
+                inputs = self.inputs(step, map_index, bound, states)
+                cached = self.from_cache(step, map_index, inputs) if self.course.use_cache else None
+                if cached is not None:
+                    self.hooks.ended(step, map_index, cached, "cached")
+                    return cached
+                bound = replace(bound, tags={**bound.tags, CACHE_KEY: inputs.key})
+            self.hooks.started(step, map_index)
+            result = self.attempts(step, map_index, bound)
+            if result.ok and inputs is not None:
+                self.remember(result, inputs)
+            if result.ok and self.wants_version(step.name):
+                result = replace(result, model_version=self.version_made_by(result.run_id))
+        except (OrchestratorError, ProjectError) as error:
+            result = self.failure(step, map_index, str(error))
+        except TrackingError as error:
+            # A store that refuses or is away cannot be told about the failure either.
+            result = replace(_NO_RUN, name=step.name, reason=f"{type(error).__name__}: {error}")
+        self.hooks.ended(step, map_index, result, "ran")
+        return result
+
+    def attempts(self, step: PlannedStep, map_index: int, bound: Step) -> StepResult:
+        """Run, and run again as long as that may help and the step allows it."""
+        hooks = Hooks(
+            progress=lambda line: self.hooks.say(step, map_index, line),
+            warn=lambda line: self.hooks.say(step, map_index, f"warning: {line}"),
+            output=lambda stream, data: self.hooks.output(step, map_index, stream, data),
+            cancel=self,
+        )
+        for retry in range(step.retries.count + 1):
+            result = run_step(
+                bound,
+                settings=self.settings,
+                hooks=hooks,
+                working_directory=self.working_directory,
+                tracking=self.tracking,
+                source=self.source,
+            )
+            again = result.retryable or (result.status == KILLED and result.exit_code == TIMED_OUT)
+            if not again or retry == step.retries.count or self.is_set():
+                break
+            delay = step.retries.wait_before(retry)
+            left = step.retries.count - retry
+            self.hooks.say(step, map_index, f"failed ({result.reason}); trying again in {delay:g} s, {left} left")
+            if self.sleep(delay):
+                break
+        return result
+
+    def sleep(self, seconds: float) -> bool:
+        """Wait; True as soon as somebody wants the end."""
+        end = time.monotonic() + seconds
+        while not self.is_set() and time.monotonic() < end:
+            time.sleep(min(_TICK, max(0.0, end - time.monotonic())))
+        return self.is_set()
+
+    def act(self, step: PlannedStep, states: States, context: RunContext) -> StepResult:
+        """A promote or gate step."""
+        from mlgate.actions import run_action
+
+        action = bind_action(self.plan, step, states, context)
+        return run_action(self.tracking, self.plan, step, action, context, self.source)
+
+    def failure(self, step: PlannedStep, map_index: int, reason: str) -> StepResult:
+        """A step that could not even start has a run too, so that whoever looks at the tree sees why."""
+        for line in reason.splitlines():
+            self.hooks.say(step, map_index, line)
+        return record(
+            self.tracking, self.plan, step, self.context, outcome="failed", status=RunStatus.FAILED,
+            map_index=map_index, reason=reason, tags={"mlgate.exit_code": "2"},
+        )  # fmt: skip
+
+    # --- the cache ----------------------------------------------------------------------------------------------
+
+    def inputs(self, step: PlannedStep, map_index: int, bound: Step, states: States) -> Inputs:
+        resolved = self.resolve(bound)
+        digest = resolved.environment.key(resolved.spec, resolved.options).digest
+        inputs = inputs_of(self.plan, step, map_index, resolved, digest, self.keys, states)
+        self.keys[f"{step.name}[{map_index}]" if map_index >= 0 else step.name] = inputs.key
+        if map_index >= 0:
+            known = [self.keys.get(f"{step.name}[{index}]", "") for index in step.instances]
+            self.keys[step.name] = ",".join(known)
+        return inputs
+
+    def resolve(self, bound: Step) -> ResolvedStep:
+        return resolve_step(
+            bound,
+            self.settings,
+            progress=_nothing,
+            working_directory=self.working_directory,
+            source=self.source,
+        )
+
+    def from_cache(self, step: PlannedStep, map_index: int, inputs: Inputs) -> StepResult | None:
+        assert step.cache is not None
+        original = find_cached(self.tracking, inputs.key, step.cache)
+        if original is None:
+            return None
+        result = read_result(self.tracking, original)
+        self.link(step, map_index, result, "cached", inputs.key)
+        return result
+
+    def link(self, step: PlannedStep, map_index: int, result: StepResult, outcome: str, key: str = "") -> None:
+        """A finished run that stands for another one, whose params and metrics it shows."""
+        record(
+            self.tracking, self.plan, step, self.context, outcome=outcome, map_index=map_index,
+            tags={CACHED_FROM: result.run_id, CACHE_HIT: key}, params=result.params, metrics=result.metrics,
+        )  # fmt: skip
+
+    def link_reused(self, states: States) -> None:
+        """The steps that a partial run takes over from an earlier one."""
+        for step in self.plan.steps:
+            state = states.get(step.name)
+            if state is not None and state.ok:
+                for map_index, result in zip(step.instances, state.results, strict=True):
+                    self.link(step, map_index, result, "reused")
+                self.hooks.settled(step, state)
+
+    def remember(self, result: StepResult, inputs: Inputs) -> None:
+        """Keep what the key was made of, for `mlgate cache explain`."""
+        import json
+
+        run = self.tracking.store.get_run(result.run_id)
+        self.tracking.log_text(run, INPUTS_FILE, json.dumps(inputs.to_data()))
+
+    # --- the rest -----------------------------------------------------------------------------------------------
+
+    def context_for(self, step: PlannedStep, schedule: Schedule | None, states: States | None = None) -> RunContext:
+        if not step.final:
+            return self.context
+        known = schedule.states if schedule is not None else states or {}
+        bad = [state for state in known.values() if state.status in (FAILED, KILLED)]
+        return replace(self.context, status=FAILED if bad else FINISHED)
+
+    def wants_version(self, name: str) -> bool:
+        """Whether any step refers to the model version that this one makes."""
+        wanted = f"steps.{name}.model_version"
+        return any(wanted in str((step.parameters, step.action, step.env, step.when)) for step in self.plan.steps)
+
+    def version_made_by(self, run_id: str) -> int | None:
+        found = self.tracking.store.search_model_versions(filter_string=f"run_id = '{run_id}'", max_results=100).items
+        return max((version.version for version in found), default=None)
+
+    def prewarm(self) -> None:
+        """Make the environments of all steps, those of early ones first; whatever goes wrong, the step will say."""
+        made: set[str] = set()
+        for step in self.plan.steps:
+            if step.kind != "run" or self.is_set():
+                continue
+            with contextlib.suppress(Exception):
+                bare = Step(
+                    uri=self.plan.uri,
+                    engine=self.context.engine,
+                    entry_point=step.entry_point,
+                    env_manager=step.manager or self.course.overrides.env_manager,
+                    environment=step.environment,
+                    env_options={**self.course.overrides.env_options, **step.env_options},
+                )
+                environment, spec, options = resolve_environment(bare, self.settings, self.source)
+                key = environment.key(spec, options)
+                if not key.hit and key.digest not in made:
+                    made.add(key.digest)
+                    environment.prepare(spec, options, lambda line: self.hooks.say(None, -1, line))
+
+
+# --- the run of the whole ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """An earlier run of the same pipeline."""
+
+    run_id: str
+    engine_run_id: str
+    plan: Plan
+
+
+def _base_run(tracking: Tracking, plan: Plan, course: Course) -> _Base | None:
+    """The run to go on from; None for a run from the beginning."""
+    run_id = course.resume
+    for name in (course.from_step, course.only):
+        if name is not None:
+            plan.step(name)
+    if run_id is None:
+        if course.from_step is None and course.only is None:
+            return None
+        run_id = _last_run(tracking, plan)
+    run = tracking.store.get_run(run_id)
+    tags = {tag.key: tag.value for tag in run.data.tags}
+    data = read_json(tracking, run, PLAN_FILE)
+    if data is None or tags.get("mlgate.pipeline") != plan.pipeline:
+        raise UsageError(f"--resume {run_id}: that is no run of pipeline {plan.pipeline}; see mlgate runs list")
+    import json
+
+    return _Base(run_id, tags.get("mlgate.engine.run_id", ""), Plan.from_json(json.dumps(data)))
+
+
+def _last_run(tracking: Tracking, plan: Plan) -> str:
+    from mlgate.records import search_everywhere
+
+    wanted = f"tags.`mlgate.pipeline` = '{plan.pipeline}' and tags.`mlgate.kind` = 'pipeline'"
+    for run in search_everywhere(tracking.store, wanted):
+        tags = {tag.key: tag.value for tag in run.data.tags}
+        if tags.get("mlgate.project.name", "") == plan.project:
+            return run.info.run_id
+    raise UsageError(f"pipeline {plan.pipeline} has not run yet, so no step can be left out; run all of it first")
+
+
+def _steps_to_run(plan: Plan, course: Course, done: States) -> frozenset[str] | None:
+    """The steps that a partial run runs, None for all. Raises `UsageError` when what they need is not there."""
+    if course.only is not None:
+        wanted = frozenset({plan.step(course.only).name})
+    elif course.from_step is not None:
+        wanted = frozenset({plan.step(course.from_step).name}) | plan.downstream(course.from_step)
+        wanted |= {step.name for step in plan.steps if step.final}
+    else:
+        return None
+    needed = {name for step in wanted for name in plan.step(step).needs if not plan.step(step).final}
+    missing = sorted(name for name in needed - wanted if name not in done)
+    if missing:
+        option = f"--only {course.only}" if course.only else f"--from {course.from_step}"
+        raise UsageError(f"{option}: no finished run of {', '.join(missing)} to go on from; run them first")
+    return wanted
+
+
+def _open_pipeline(tracking: Tracking, plan: Plan, engine: Engine, course: Course, source: Source) -> StepRun:
+    tags = {
+        "mlflow.source.type": "PROJECT",
+        "mlflow.source.name": source.name,
+        "mlflow.source.git.commit": source.commit,
+        "mlflow.source.git.repoURL": source.repo_url,
+        "mlflow.source.git.branch": source.branch,
+        "mlgate.kind": "pipeline",
+        "mlgate.pipeline": plan.pipeline,
+        "mlgate.engine": engine.name,
+        "mlgate.engine.run_id": engine.run_id,
+        "mlgate.project.digest": plan.digest,
+        "mlgate.project.name": plan.project,
+        **{f"mlgate.engine.{name}": value for name, value in engine.ids.items()},
+        **course.overrides.tags,
+    }
+    import getpass
+
+    from mlgate_projects.parameters import loggable
+
+    opened = tracking.store.open_step_run(
+        step_run_key(engine.run_id, plan.digest, f"pipeline:{plan.pipeline}"),
+        experiment_id=tracking.experiment_id(None if course.experiment_id else plan.experiment, course.experiment_id),
+        user_id=getpass.getuser(),
+        run_name=course.run_name,
+        start_time=int(time.time() * 1000),
+        params=[Param(name, loggable(value)) for name, value in plan.parameters.items()],
+        tags=[Tag(key, value) for key, value in tags.items() if value],
+    )
+    tracking.log_text(opened.run, PLAN_FILE, plan.to_json())
+    return opened
+
+
+def _close_pipeline(tracking: Tracking, opened: StepRun, status: str, reason: str) -> None:
+    tracking.store.close_step_run(
+        opened.run.info.run_id,
+        opened.attempt,
+        status=RunStatus(status),
+        end_time=int(time.time() * 1000),
+        tags=[Tag("mlgate.reason", reason[:5000])],
+    )
+
+
+def _verdict(schedule: Schedule, cancelled: bool) -> tuple[str, str]:
+    if cancelled:
+        return KILLED, "cancelled"
+    bad = schedule.failed
+    if not bad:
+        return FINISHED, ""
+    return FAILED, "; ".join(f"{state.name}: {state.reason or state.status}" for state in bad)
+
+
+__all__ = ["Course", "PipelineHooks", "PipelineResult", "run_plan"]
