@@ -24,6 +24,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("mlgate.cli.completion:completion", "Print the completion script of a shell."),
     "project": ("mlgate.cli.project:project", "Look at a project: entry points, parameters, environment."),
     "db": ("mlgate.cli.db:db", "Look after the schema of a database store."),
+    "gc": ("mlgate.cli.gc:gc", "Remove for good what was deleted, with its files."),
+    "import": ("mlgate.cli.imports:imports", "Bring an MLflow store over."),
     "reap": ("mlgate.cli.reap:reap", "End what killed runners left behind and close its runs."),
     "validate": ("mlgate.cli.validate:validate", "Check a project's files and pipelines; run nothing."),
     "run": ("mlgate.cli.run:run", "Run a project from a path or a git URL (the same command as run-project)."),

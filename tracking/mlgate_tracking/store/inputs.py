@@ -23,7 +23,7 @@ class InputStore(StorePart):
         def work(tx: Transaction) -> None:
             run = writable_run(tx, run_id, self.fence)
             for _, dataset_input in sorted(given.items()):
-                _write_dataset_input(tx, run, dataset_input)
+                write_dataset_input(tx, run, dataset_input)
             tx.insert_missing(
                 "model_inputs",
                 [{"run_pk": run.run_pk, "model_id": model_id} for model_id in models],
@@ -45,7 +45,7 @@ class InputStore(StorePart):
         self.write(work)
 
 
-def _write_dataset_input(tx: Transaction, run: RunRow, given: DatasetInput) -> None:
+def write_dataset_input(tx: Transaction, run: RunRow, given: DatasetInput) -> None:
     """A dataset is shared by the runs of an experiment; a run that has it already keeps its tags as they are."""
     link = {"run_pk": run.run_pk, "dataset_pk": _dataset_pk(tx, run.experiment_id, given.dataset)}
     known = tx.row("SELECT 1 FROM dataset_inputs WHERE run_pk = :run_pk AND dataset_pk = :dataset_pk", link)
@@ -80,4 +80,4 @@ def _model_id(value: str) -> str:
     return validate.text(value, validate.MAX_MODEL_ID, "model id")
 
 
-__all__ = ["InputStore"]
+__all__ = ["InputStore", "write_dataset_input"]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 
 from mlgate_tracking.errors import BadRequest, InvalidParameterValue
@@ -35,18 +35,12 @@ _DRIVERS = {
 
 class PooledDatabase(Database):
     def __init__(self, uri: str) -> None:
-        try:
-            url = make_url(uri)
-        except ArgumentError as error:
-            raise InvalidParameterValue(f"store URI {uri!r}: {error}") from error
-        driver, module, extra = _DRIVERS[url.drivername.partition("+")[0]]
-        url = url.set(drivername=driver)
-        if not url.database:
-            raise InvalidParameterValue(f"store URI {url}: name the database, as in {driver}://host/mlgate")
-        self.dialect = dialect_named(driver.partition("+")[0])
+        url = driver_url(uri)
+        self.dialect = dialect_named(url.drivername.partition("+")[0])
         try:
             self.engine = sa.create_engine(url, **_engine_options(self.dialect.name))
         except (ImportError, NoSuchModuleError) as error:
+            _, module, extra = _DRIVERS[self.dialect.name]
             raise BadRequest(f"store URI {url} needs the driver {module}: install mlgate[{extra}]") from error
         self._suspect_before = 0.0
         sa.event.listen(self.engine, "checkin", self._note_return)
@@ -103,6 +97,21 @@ class PooledDatabase(Database):
         self.engine.dispose()
 
 
+def driver_url(uri: str) -> URL:
+    """The URI with our driver in its scheme, whichever it named."""
+    try:
+        url = make_url(uri)
+    except ArgumentError as error:
+        raise InvalidParameterValue(f"store URI {uri!r}: {error}") from error
+    kind = url.drivername.partition("+")[0]
+    if kind not in _DRIVERS:
+        raise InvalidParameterValue(f"store URI {url}: unknown scheme {kind!r}; use sqlite, postgresql or mysql")
+    url = url.set(drivername=_DRIVERS[kind][0])
+    if not url.database:
+        raise InvalidParameterValue(f"store URI {url}: name the database, as in {kind}://host/mlgate")
+    return url
+
+
 def _engine_options(dialect: str) -> dict[str, Any]:
     arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT}
     if dialect == "mysql":
@@ -121,4 +130,4 @@ def _engine_options(dialect: str) -> dict[str, Any]:
     }
 
 
-__all__ = ["PooledDatabase"]
+__all__ = ["PooledDatabase", "driver_url"]

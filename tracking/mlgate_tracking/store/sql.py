@@ -71,6 +71,9 @@ class SqlStore(
         view._attach(self.database, self.keys, self.artifact_root, fence)
         return view
 
+    def __enter__(self) -> SqlStore:
+        return self
+
     def close(self) -> None:
         if self.fence is None:
             self.database.close()

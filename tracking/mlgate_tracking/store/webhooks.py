@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -56,6 +55,8 @@ class WebhookStore(StorePart):
         status: str = "ACTIVE",
     ) -> Webhook:
         self.require_owner(None, "webhooks")
+        import uuid  # brings `platform`, which is slow to import
+
         webhook_id = str(uuid.uuid4())
         created = now()
         wanted = _events(events)

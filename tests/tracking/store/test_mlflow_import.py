@@ -1,0 +1,283 @@
+"""An MLflow store, made by the real MLflow or by hand, arrives whole and with its ids."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mlgate_tracking.artifacts import repository_for
+from mlgate_tracking.entities import LifecycleStage, Metric, RunStatus, Tag
+from mlgate_tracking.errors import BadRequest, Conflict, InvalidParameterValue, ResourceDoesNotExist
+from mlgate_tracking.store.mlflow_import import ArtifactPlan, ImportReport, Incomplete, import_mlflow, open_source
+from mlgate_tracking.store.sql import SqlStore
+from tests.support import databases
+from tests.support.environments import environment
+
+SEED = Path(databases.__file__).with_name("mlflow_seed.py")
+MLFLOW_2 = ("mlflow-2.8", ["mlflow==2.8.0", "setuptools<81"], "3.10")
+MLFLOW_3 = ("mlflow", ["mlflow>=3.10,<4"], "3.11")
+
+META = """artifact_uri: {artifacts}
+end_time: 20
+experiment_id: '5'
+lifecycle_stage: active
+run_id: {run_id}
+run_name: first
+start_time: 10
+status: 3
+user_id: ann
+"""
+
+
+def bring(uri: str | Path, store: SqlStore, artifacts: Path | None, **options) -> ImportReport:
+    source = open_source(str(uri))
+    try:
+        return import_mlflow(source, store, ArtifactPlan(str(artifacts) if artifacts else None), **options)
+    finally:
+        source.close()
+
+
+def text(uri: str, path: str, destination: Path) -> str:
+    return b"".join(repository_for(uri, destination=str(destination)).download(path)).decode()
+
+
+# --- by hand: quick, without MLflow ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mlruns(tmp_path: Path) -> Path:
+    """A file store with three runs of one experiment; it was moved after it was written."""
+    folder = tmp_path / "mlruns"
+    for number in range(3):
+        run_id = f"{number:032x}"
+        run = folder / "5" / run_id
+        for name, content in {
+            "meta.yaml": META.format(run_id=run_id, artifacts=f"file:///gone/mlruns/5/{run_id}/artifacts"),
+            "params/depth": "3",
+            "tags/mlflow.runName": "first",
+            "metrics/loss": "1 0.5 0\n2 0.25 1\n2 0.25 1\n3 nan 2\n",
+            "artifacts/notes/a.txt": f"of {number}",
+        }.items():
+            path = run / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    (folder / "5" / "meta.yaml").write_text(
+        "name: by hand\nlifecycle_stage: active\nartifact_location: /gone/mlruns/5\n"
+    )
+    return folder
+
+
+def test_a_moved_folder_arrives_with_its_files(mlruns: Path, store: SqlStore, tmp_path: Path) -> None:
+    report = bring(mlruns, store, tmp_path / "artifacts")
+    assert (report.found.runs, report.found.metric_points, report.files) == (3, 9, 3)
+    assert report.written == report.found
+    run = store.get_run(f"{1:032x}")
+    assert run.info.artifact_uri == f"mlflow-artifacts:/5/{1:032x}/artifacts"
+    assert text(run.info.artifact_uri, "notes/a.txt", tmp_path / "artifacts") == "of 1"
+    assert math.isnan(run.metric("loss") or 0)
+    history = store.metric_history(run.info.run_id, "loss").items
+    assert history[:2] == (Metric("loss", 0.5, 1, 0), Metric("loss", 0.25, 2, 1))
+    assert int(store.create_experiment("next")) > 5
+
+
+def test_an_interrupted_import_goes_on(
+    mlruns: Path, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = mlruns / "5" / f"{2:032x}" / "metrics" / "loss"
+    broken.write_text("oops")
+    monkeypatch.setattr("mlgate_tracking.store.mlflow_import.folder_source._BATCH", 1)
+    with pytest.raises(BadRequest, match=r"metrics/loss:1: 'oops' is not 'timestamp value step'"):
+        bring(mlruns, store, tmp_path / "artifacts")
+    broken.write_text("1 1.0 0\n")
+    told: list[tuple[int, int]] = []
+    report = bring(mlruns, store, tmp_path / "artifacts", progress=lambda done, total: told.append((done, total)))
+    assert (report.found.runs, report.written.runs, report.files) == (3, 1, 1)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert bring(mlruns, store, tmp_path / "artifacts").written.runs == 0
+
+
+def test_a_dry_run_writes_nothing(mlruns: Path, store: SqlStore, tmp_path: Path) -> None:
+    report = bring(mlruns, store, tmp_path / "artifacts", dry_run=True)
+    assert (report.found.runs, report.written.runs, report.files) == (3, 0, 0)
+    assert store.get_experiment_by_name("by hand") is None
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_files_may_stay_where_they_are(mlruns: Path, store: SqlStore) -> None:
+    assert bring(mlruns, store, None).files == 0
+    assert store.get_run(f"{1:032x}").info.artifact_uri == f"file:///gone/mlruns/5/{1:032x}/artifacts"
+
+
+def test_another_experiment_in_the_way_stops_it_before_anything_is_written(
+    mlruns: Path, store: SqlStore, tmp_path: Path
+) -> None:
+    store.create_experiment("by hand")
+    with pytest.raises(Conflict, match="experiment 'by hand' has id 5 there and 1 here"):
+        bring(mlruns, store, tmp_path / "artifacts")
+    for number in range(4):
+        store.create_experiment(f"experiment {number}")
+    store.rename_experiment("1", "out of the way")
+    with pytest.raises(Conflict, match="experiment 5 is 'by hand' there and 'experiment 3' here"):
+        bring(mlruns, store, tmp_path / "artifacts")
+    with pytest.raises(ResourceDoesNotExist):
+        store.get_run(f"{1:032x}")
+
+
+def test_what_changed_since_it_was_brought_over_is_left_alone(mlruns: Path, store: SqlStore, tmp_path: Path) -> None:
+    bring(mlruns, store, tmp_path / "artifacts")
+    store.log_batch(f"{1:032x}", tags=[Tag("later", "1")])
+    store.delete_tag(f"{2:032x}", "mlflow.runName")
+    assert bring(mlruns, store, tmp_path / "artifacts").written.runs == 0
+    assert store.get_run(f"{1:032x}").tag("later") == "1"
+
+
+def test_counts_that_differ_at_the_end_are_told(
+    mlruns: Path, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlgate_tracking.store.mlflow_import.target.write_params", lambda *_args: None)
+    with pytest.raises(Incomplete, match=r"the import is not complete: params: 3 there, 0 here"):
+        bring(mlruns, store, tmp_path / "artifacts")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("missing", InvalidParameterValue, "there is no folder"),
+        ("empty", BadRequest, "is no folder of MLflow's"),
+        ("other.db", BadRequest, "is no MLflow database: it has no table experiments"),
+        ("sqlite:///missing.db", InvalidParameterValue, "there is no database file"),
+        ("http://127.0.0.1:5000", InvalidParameterValue, "is a server: name its database"),
+    ],
+)
+def test_a_source_that_is_none_is_refused(tmp_path: Path, name: str, error: type[Exception], message: str) -> None:
+    import sqlite3
+
+    (tmp_path / "empty").mkdir()
+    raw = sqlite3.connect(tmp_path / "other.db")
+    raw.execute("CREATE TABLE t (x)")
+    raw.close()
+    with pytest.raises(error, match=message):
+        open_source(name if ":" in name else str(tmp_path / name))
+
+
+# --- by MLflow itself -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A store that MLflow wrote; removed from where its metadata says it is."""
+
+    uri: str
+    ids: dict[str, str]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(MLFLOW_2, "database"), (MLFLOW_3, "database"), (MLFLOW_2, "folder"), (MLFLOW_3, "folder")],
+    ids=lambda param: f"{param[0][0]}-{param[1]}",
+)
+def seeded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seeded:
+    (name, requirements, version), kind = request.param
+    python = environment(name, requirements, python=version)
+    folder = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{folder}/mlflow.db" if kind == "database" else f"file://{folder}/mlruns"
+    artifacts = str(folder / "artifacts") if kind == "database" else ""
+    ids = run_seed(python, uri, artifacts, folder)
+    return Seeded(uri, ids)
+
+
+def run_seed(python: Path, uri: str, artifacts: str, folder: Path) -> dict[str, str]:
+    script = shutil.copy(SEED, folder / "seed.py")
+    done = subprocess.run(
+        [python, script, uri, artifacts],
+        cwd=folder,
+        env={**os.environ, "MLFLOW_ALLOW_FILE_STORE": "true", "GIT_PYTHON_REFRESH": "quiet"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def everything_arrived(store: SqlStore, ids: dict[str, str], destination: Path) -> None:
+    iris = store.get_experiment_by_name("iris")
+    assert iris is not None
+    assert (iris.experiment_id, iris.tags) == (ids["iris"], (Tag("team", "ml"),))
+    assert store.get_experiment(ids["gone"]).lifecycle_stage is LifecycleStage.DELETED
+    assert store.get_run(ids["lost"]).info.lifecycle_stage is LifecycleStage.DELETED
+
+    run = store.get_run(ids["run"])
+    assert (run.info.run_name, run.info.user_id) == ("train", "ann") or run.tag("mlflow.user") == "ann"
+    assert (run.info.status, run.info.end_time) == (RunStatus.FAILED, 99999)
+    assert (run.param("depth"), run.param("model/alpha")) == ("3", "0.5")
+    assert (run.tag("note"), run.tag("mlflow.note.content")) == ("\u00e9 'x'", "hello\nworld")
+    assert store.metric_history(ids["run"], "loss").items == tuple(
+        Metric("loss", 1.0 / (step + 1), 1000 + step, step) for step in range(30)
+    )
+    assert [str(point.value) for point in store.metric_history(ids["run"], "odd").items] == [
+        "nan",
+        "1.7976931348623157e+308",
+    ]
+    assert run.metric("a/b") == 2.5
+    assert text(run.info.artifact_uri, "notes/a b.txt", destination) == "hello"
+    assert text(run.info.artifact_uri, "empty.txt", destination) == ""
+
+    child = store.get_run(ids["child"])
+    assert child.info.lifecycle_stage is LifecycleStage.DELETED
+    assert (child.tag("mlflow.parentRunId"), child.param("p")) == (ids["run"], "v")
+    model_run = store.get_run(ids["model_run"])
+    [given] = model_run.inputs.dataset_inputs
+    assert (given.dataset.name, given.tags) == ("rows", (Tag("mlflow.data.context", "train"),))
+
+    model = store.get_registered_model("echo")
+    assert (model.description, model.tags) == ("says it again", (Tag("owner", "ann"),))
+    assert store.get_model_version_by_alias("echo", "champion").version == 2
+    first, second = (store.get_model_version("echo", number) for number in (1, 2))
+    assert (first.current_stage, first.tags) == ("Archived", (Tag("v", "1"),))
+    assert (second.current_stage, second.description) == ("Production", "two")
+    with pytest.raises(ResourceDoesNotExist):
+        store.get_model_version("echo", 3)
+    source = store.get_model_version_download_uri("echo", 2)
+    assert source.startswith("mlflow-artifacts:/")
+    assert "flavors" in text(source, "MLmodel", destination)
+    for output in model_run.outputs:
+        logged = store.get_logged_model(output.model_id)
+        assert logged.artifact_uri == source
+        assert [(point.key, point.value) for point in logged.metrics] == [("accuracy", 0.9)]
+    assert store.create_model_version("echo", "s3://bucket/new").version == 4
+    assert store.get_registered_model("empty").latest_versions == ()
+
+
+@pytest.mark.mlflow
+def test_a_store_of_mlflows_arrives_whole(seeded: Seeded, store: SqlStore, tmp_path: Path) -> None:
+    destination = tmp_path / "artifacts"
+    report = bring(seeded.uri, store, destination)
+    assert (report.found.experiments, report.found.runs, report.found.metric_points) == (3, 4, 34)
+    assert (report.found.registered_models, report.found.model_versions, report.found.aliases) == (2, 3, 1)
+    assert report.files == 7
+    again = bring(seeded.uri, store, destination)
+    assert (again.written.runs, again.written.registered_models, again.files) == (0, 0, 0)
+    everything_arrived(store, seeded.ids, destination)
+
+
+@pytest.mark.mlflow
+@pytest.mark.database
+def test_a_postgresql_database_of_mlflows_arrives_in_ours(postgresql: databases.PostgreSQL, tmp_path: Path) -> None:
+    _, requirements, version = MLFLOW_3
+    python = environment("mlflow-postgresql", [*requirements, "psycopg2-binary"], python=version)
+    there, here = postgresql.create(), postgresql.create()
+    ids = run_seed(python, there, str(tmp_path / "there"), tmp_path)
+    with SqlStore(here) as store:
+        bring(there, store, tmp_path / "artifacts")
+        everything_arrived(store, ids, tmp_path / "artifacts")
+        assert int(store.create_experiment("next")) > int(ids["gone"])
