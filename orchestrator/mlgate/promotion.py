@@ -133,21 +133,12 @@ def check(
     """
     aim = _target_of(policy, target)
     holder = store.holder(model, aim)
-    candidate = facts_of(store, model, version)
-    champion = facts_of(store, model, holder.version) if holder.version is not None else None
     measurer = measure or _measurer(store)
-    now = _now()
-    evidence = Evidence(
-        candidate=candidate,
-        champion=champion,
-        target=aim,
-        measured=_measured(policy.gates, measurer, candidate, champion),
-        approvals=_approvals(store, model, version, aim, policy),
-        now=now,
-    )
+    approvals = _approvals(store, model, version, aim, policy)
+    evidence = gather(store, policy, model, version, holder.version, aim, approvals, measurer)
     results = [_ladder_result(store, model, version, policy, aim)] if policy.ladder and aim.stage else []
-    results += [_judged(gate, evidence, enforced=policy.enforced(gate)) for gate in policy.gates]
-    status = status_of(results)
+    results += judge(policy, evidence)
+    status, now = status_of(results), evidence.now
     expiries = [approval.expires_at for approval in evidence.approvals if approval.expires_at is not None]
     if policy.expires is not None:
         expiries.append(now + round(policy.expires * 1000))
@@ -161,7 +152,7 @@ def check(
         champion=holder,
         mode=policy.mode,
         policy=policy.name,
-        digests=_digests(store, policy, candidate, champion, measurer),
+        digests=_digests(store, policy, evidence, measurer),
         created_at=now,
         created_by=user,
         expires_at=min(expiries) if expiries and status is not VerdictStatus.PENDING else None,
@@ -171,6 +162,34 @@ def check(
         return verdict
     asked = _questions(policy, verdict, evidence, user) if status is VerdictStatus.PENDING else []
     return store.record_verdict(verdict, asked)
+
+
+def gather(
+    store: Store,
+    policy: Policy,
+    model: str,
+    version: int,
+    champion: int | None,
+    target: Target,
+    approvals: Sequence[Approval],
+    measure: Measure,
+) -> Evidence:
+    """Everything that the gates of a policy are told about a version and the one it is compared with."""
+    ours = facts_of(store, model, version)
+    theirs = facts_of(store, model, champion) if champion is not None else None
+    return Evidence(
+        candidate=ours,
+        champion=theirs,
+        target=target,
+        measured=_measured(policy.gates, measure, ours, theirs),
+        approvals=tuple(approvals),
+        now=_now(),
+    )
+
+
+def judge(policy: Policy, evidence: Evidence) -> list[GateResult]:
+    """What each gate of a policy says to the evidence."""
+    return [_judged(gate, evidence, enforced=policy.enforced(gate)) for gate in policy.gates]
 
 
 def approvals_for(store: Store, verdict: Verdict) -> tuple[Approval, ...]:
@@ -373,9 +392,11 @@ def _tend(store: Store, intent: RollbackIntent, user: str, measure: Measure | No
     over = _now() >= intent.due_at
     health = _health_of(intent)
     results: tuple[GateResult, ...] = ()
-    if health.gates and intent.from_version is not None:
+    # A window is judged all the time; a smoke check that nobody lived to see through, once its time is over.
+    gates = health.gates or (health.smoke if over else ())
+    if gates and intent.from_version is not None:
         try:
-            results = _judge_now(store, intent.model, intent.from_version, intent.target, health.gates, measure)
+            results = _judge_now(store, intent.model, intent.from_version, intent.target, gates, measure)
         except (ResourceDoesNotExist, InvalidParameterValue):
             pass  # the version or its run has gone: nobody can judge it any more
         else:
@@ -509,10 +530,9 @@ def _ladder_result(store: Store, model: str, version: int, policy: Policy, targe
     return GateResult("ladder", passed, (stated("stage", passed, message),))
 
 
-def _digests(
-    store: Store, policy: Policy, candidate: ModelFacts, champion: ModelFacts | None, measure: Measure
-) -> dict[str, str]:
+def _digests(store: Store, policy: Policy, evidence: Evidence, measure: Measure) -> dict[str, str]:
     """Digests of everything that was looked at; what nobody knows is left out."""
+    candidate, champion = evidence.candidate, evidence.champion
     found = {
         "policy": policy.digest,
         "commit": candidate.tags.get("mlflow.source.git.commit", ""),
@@ -606,6 +626,8 @@ __all__ = [
     "approvals_for",
     "check",
     "facts_of",
+    "gather",
+    "judge",
     "parse_target",
     "promote",
     "request_approval",

@@ -6,8 +6,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
+from urllib.parse import quote
 
-from mlgate_tracking.entities import Page
+from mlgate_tracking.entities import Page, Webhook, WebhookEvent
 from mlgate_tracking.governance import (
     Approval,
     ApprovalStatus,
@@ -184,6 +185,41 @@ class RestPromotions(Promotions):
     def events(self, *, after: int = 0, model: str | None = None, max_results: int = 100) -> tuple[Event, ...]:
         answer = self._get(BASE + "events", after=after, model=model, max_results=max_results)
         return _all(Event, answer.get("events"))
+
+    # --- webhooks: `ServerStore` has the rest of them ---------------------------------------------------------------
+
+    def create_webhook(
+        self,
+        name: str,
+        url: str,
+        events: Sequence[WebhookEvent],
+        *,
+        description: str | None = None,
+        secret: str | None = None,
+        status: str = "ACTIVE",
+    ) -> Webhook:
+        """Tell `url` of events; the server checks whether it may go there. Not repeated after a lost answer."""
+        body: Json = {
+            "name": name,
+            "url": url,
+            "events": [{"entity": event.entity, "action": event.action} for event in events],
+            "status": status,
+        }
+        body |= {key: value for key, value in (("description", description), ("secret", secret)) if value}
+        return _webhook(self._write("POST", BASE + "webhooks", body, repeatable=False)["webhook"])
+
+    def list_webhooks(self, *, max_results: int = 100, page_token: str | None = None) -> Page[Webhook]:
+        answer = self._get(BASE + "webhooks", max_results=max_results, page_token=page_token)
+        found = tuple(_webhook(one) for one in answer.get("webhooks", ()))
+        return Page(found, answer.get("next_page_token") or None)
+
+    def delete_webhook(self, webhook_id: str) -> None:
+        self._write("DELETE", f"{BASE}webhooks/{quote(webhook_id, safe='')}", {}, repeatable=False)
+
+
+def _webhook(data: Json) -> Webhook:
+    events = [{name: value.lower() for name, value in event.items()} for event in data["events"]]
+    return decode(Webhook, {**data, "events": events})
 
 
 def _target(target: Target | None) -> dict[str, str]:

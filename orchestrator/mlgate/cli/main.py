@@ -14,6 +14,14 @@ from mlgate import __version__
 
 # Command → (module:attribute, one line for --help). One line per group; nothing here is imported to print the help.
 _COMMANDS: dict[str, tuple[str, str]] = {
+    "approvals": ("mlgate.cli.approvals:approvals", "List and answer what promotions wait for."),
+    "audit": ("mlgate.cli.audit:audit", "Check and export the log of everything that promotion did."),
+    "gate": ("mlgate.cli.gate:gate", "Judge model versions, replay past promotions, watch over health windows."),
+    "lineage": ("mlgate.cli.models:lineage", "Show where a model version comes from."),
+    "models": ("mlgate.cli.models:models", "List, show, compare and protect registered models."),
+    "promote": ("mlgate.cli.promote:promote", "Promote a model version through its gates."),
+    "rollback": ("mlgate.cli.promote:rollback", "Move a champion back."),
+    "webhooks": ("mlgate.cli.webhooks:webhooks", "Tell others of promotions."),
     "artifacts": ("mlgate.cli.artifacts:artifacts", "List, download and log the files of runs and models."),
     "experiments": (
         "mlgate.cli.experiments:experiments",
