@@ -336,6 +336,8 @@ def _install_pip(request: _Request, lock: str | None, directory: Path, progress:
     arguments = ["pip", "install", "--python", str(directory / "bin/python"), "--no-deps", "--requirements", str(file)]
     if not request.pip.local:
         arguments.append("--require-hashes")
+    if not request.options.offline:
+        arguments += request.pip.refresh()
     _uv(request, arguments, progress, f"{request.spec.file}: installing the pip: section")
     file.unlink()
     return lock

@@ -25,13 +25,12 @@ _PIP_SETTINGS = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
     "find-links": "UV_FIND_LINKS",
-    "no-index": "UV_NO_INDEX",
     "cert": "SSL_CERT_FILE",
     "trusted-host": "UV_INSECURE_HOST",
-    "constraint": "UV_CONSTRAINT",
     "timeout": "UV_HTTP_TIMEOUT",
 }
-_LISTS = {"extra-index-url", "find-links", "trusted-host", "constraint"}
+_LISTS = {"extra-index-url", "find-links", "trusted-host"}
+_ON = ("1", "true", "yes", "on")
 
 
 @functools.cache
@@ -65,9 +64,16 @@ def builder_variables(environ: Mapping[str, str]) -> dict[str, str]:
         env[variable] = separator.join(value.replace(",", " ").split()) if setting in _LISTS else value
         if setting == "extra-index-url":
             env.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")  # pip looks at all indexes for the best version
-    if pip.get("pre", "").lower() in ("1", "true", "yes", "on"):
+    if pip.get("pre", "").lower() in _ON:
         env.setdefault("UV_PRERELEASE", "allow")
     return env | {"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never"}
+
+
+def _pip_arguments(environ: Mapping[str, str]) -> list[str]:
+    """pip's settings that uv takes as arguments only."""
+    pip = _pip_settings(environ)
+    arguments = ["--no-index"] if pip.get("no-index", "").lower() in _ON else []
+    return arguments + [part for file in pip.get("constraint", "").split() for part in ("--constraints", file)]
 
 
 def run_uv(
@@ -77,7 +83,6 @@ def run_uv(
     progress: Progress,
     what: str,
     environ: Mapping[str, str] | None = None,
-    token: str = "",
 ) -> str:
     """Run uv to its end, telling its messages line by line; returns what it wrote to standard output.
 
@@ -98,7 +103,8 @@ def run_uv(
 
     variables = os.environ if environ is None else environ
     env = builder_variables(variables)
-    request = ProcessRequest((uv_path(), *arguments), cwd, env, secrets=tuple(_credentials(env)), token=token)
+    own = _pip_arguments(variables) if arguments[0] == "pip" else []
+    request = ProcessRequest((uv_path(), *arguments, *own), cwd, env, secrets=tuple(_credentials(env)))
     outcome = process.run(request, on_output, threading.Event())
     if not outcome.ok:
         output = "\n".join(told)[-_KEPT_OUTPUT:]

@@ -55,6 +55,34 @@ class Requirements:
         """Whether something comes from a path or a repository, which cannot have a hash."""
         return bool(self.sources) or any(re.search(r"(?:^|[@\s])(?:git|hg|svn|bzr)\+", line) for line in self.lines)
 
+    def refresh(self) -> list[str]:
+        """Arguments that make uv build local projects anew.
+
+        It keeps what it built from a directory until the metadata changes, but the code may have changed alone.
+        """
+        names = {_project_name(Path(path)) for path, _ in self.sources if Path(path).is_dir()}
+        if "" in names:
+            return ["--refresh"]
+        return [part for name in sorted(names) for part in ("--refresh-package", name)]
+
+
+def _project_name(path: Path) -> str:
+    """The name of the project in a directory, empty when its files do not tell."""
+    import tomllib
+
+    try:
+        about = tomllib.loads((path / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        about = {}
+    name = about.get("project", {}).get("name") or about.get("tool", {}).get("poetry", {}).get("name")
+    for file in ("setup.cfg", "setup.py"):
+        if not name and (path / file).is_file():
+            match = re.search(
+                r"^\s*name\s*=\s*['\"]?([\w.-]+)", (path / file).read_text(errors="replace"), re.MULTILINE
+            )
+            name = match[1] if match else ""
+    return str(name or "")
+
 
 @dataclass(slots=True)
 class _Reading:

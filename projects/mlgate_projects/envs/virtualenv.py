@@ -104,9 +104,7 @@ class VirtualenvEnvironment(OnThisMachine):
         env = with_python_first(request.env, location / "bin", location)
         with Cache(location.parents[1]).in_use(prepared.kind, prepared.digest):
             if not location.joinpath("bin/python").exists():
-                raise EnvironmentUnavailable(
-                    f"environment {location} was removed after it was made; run the step again"
-                )
+                raise EnvironmentUnavailable(f"environment {location} was removed meanwhile; run the step again")
             return process.run(replace(request, argv=("bash", "-c", command), env=env), on_output, cancel, on_start)
 
     def lock(self, spec: EnvSpec, options: EnvOptions, progress: Progress) -> Path:
@@ -185,10 +183,8 @@ def _install(request: _Request, directory: Path, lock: Path, progress: Progress)
     # Code is compiled when it is first imported, unless the caller's steps are told not to write what they compile.
     if options.extra.get("compile_bytecode") or os.environ.get("PYTHONDONTWRITEBYTECODE"):
         arguments.append("--compile-bytecode")
-    # uv keeps what it built from a directory until the project's metadata changes; its code may have changed alone.
-    named = re.finditer(r"^([\w.-]+)(?:\[.*\])? @ file:", lock.read_text(encoding="utf-8"), re.MULTILINE)
-    for match in named:
-        arguments += ["--refresh-package", match[1]]
+    if not options.offline:
+        arguments += request.requirements.refresh()
     run_uv(
         [*arguments, *options.index_policy],
         cwd=options.project_directory,
