@@ -131,3 +131,10 @@ def test_what_goes_wrong_while_opening_the_store_is_kept(tmp_path, monkeypatch):
         server._thread.join(20)
         connection.close()
         assert isinstance(server.failure, OSError)
+
+
+def test_answers_are_not_held_back_by_nagle(embedded):
+    """A listener that does not name its protocol leaves Nagle's algorithm on: 40 ms more for every answer."""
+    import socket
+
+    assert embedded._socket.proto == socket.IPPROTO_TCP
