@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -89,9 +90,16 @@ def _routes(state: ServerState) -> list[BaseRoute]:
     return [
         Route("/health", _text(lambda: "OK")),
         Route("/version", _text(lambda: SERVER_VERSION)),
+        Route("/openapi.json", _text(lambda: _document(state.settings), "application/json")),
         Route("/metrics", _text(lambda: state.measurements.render(SERVER_VERSION), "text/plain; version=0.0.4")),
         *files.routes(),
     ]
+
+
+def _document(settings: ServerSettings) -> str:
+    from mlgate_tracking.server.openapi import document
+
+    return msgspec.json.encode(document(endpoints(settings), SERVER_VERSION)).decode()
 
 
 def _text(body: Callable[[], str], media_type: str = "text/plain") -> Callable[[Request], Response]:
