@@ -68,7 +68,7 @@ def test_experiments_runs_artifacts_and_searches(client, server):
     seen = run_script(client, "tracking.py", server.uri)
     both, parent, child = ["child", "parent"], ["parent"], ["child"]
     traces = {
-        "all": ["TraceState.ERROR", "TraceState.OK"],
+        "all": ["ERROR", "OK"],
         "spans": ["inner", "outer"],
         "tagged": 1,
         "deleted": 1,
