@@ -22,7 +22,7 @@ from tests.support.environments import environment
 
 SEED = Path(databases.__file__).with_name("mlflow_seed.py")
 MLFLOW_2 = ("mlflow-2.8", ["mlflow==2.8.0", "setuptools<81"], "3.10")
-MLFLOW_3 = ("mlflow", ["mlflow>=3.10,<4"], "3.11")
+MLFLOW_3 = ("mlflow", ["mlflow>=3.10,<4", "psycopg[binary]>=3.1"], "3.11")
 
 META = """artifact_uri: {artifacts}
 end_time: 20
@@ -273,8 +273,8 @@ def test_a_store_of_mlflows_arrives_whole(seeded: Seeded, store: SqlStore, tmp_p
 @pytest.mark.mlflow
 @pytest.mark.database
 def test_a_postgresql_database_of_mlflows_arrives_in_ours(postgresql: databases.PostgreSQL, tmp_path: Path) -> None:
-    _, requirements, version = MLFLOW_3
-    python = environment("mlflow-postgresql", [*requirements, "psycopg2-binary"], python=version)
+    name, requirements, version = MLFLOW_3
+    python = environment(name, requirements, python=version)
     there, here = postgresql.create(), postgresql.create()
     ids = run_seed(python, there, str(tmp_path / "there"), tmp_path)
     with SqlStore(here) as store:

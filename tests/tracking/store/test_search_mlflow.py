@@ -38,7 +38,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
 
 def ask_mlflow(directory: Path, given: dict[str, Any]) -> list[Any]:
     """What MLflow's store answers to the searches in `given`."""
-    python = environment("mlflow", ["mlflow>=3.10,<4"])
+    python = environment("mlflow", ["mlflow>=3.10,<4", "psycopg[binary]>=3.1"])
     script = Path(__file__).with_name("mlflow_reference.py")
     done = subprocess.run(
         [python, script],
