@@ -156,3 +156,43 @@ def test_mlflows_own_database_is_refused(tmp_path: Path) -> None:
 def test_a_bad_uri_says_what_would_work(uri: str, message: str) -> None:
     with pytest.raises(InvalidParameterValue, match=message):
         open_database(uri)
+
+
+def test_an_interrupted_leader_leaves_the_others_to_the_next(database: Database) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    outcomes: dict[str, object] = {}
+
+    def blocker(_tx: Transaction) -> None:
+        entered.set()
+        assert go_on.wait(10)
+
+    def interrupted(tx: Transaction) -> None:
+        tx.insert("attribute_keys", {"name": "interrupted"})
+        raise KeyboardInterrupt
+
+    def caller(name: str, work) -> None:
+        try:
+            outcomes[name] = database.write(work)
+        except BaseException as error:
+            outcomes[name] = error
+
+    works = {"blocker": blocker, "first": interrupted, "second": add("second"), "third": add("third")}
+    threads = []
+    for index, (name, work) in enumerate(works.items()):
+        threads.append(threading.Thread(target=caller, args=(name, work)))
+        threads[-1].start()
+        assert entered.wait(10)
+        while len(database._waiting) < index:  # type: ignore[attr-defined]
+            pass
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert isinstance(outcomes["first"], KeyboardInterrupt)
+    assert names(database) == ["second", "third"]
+
+
+def test_a_password_does_not_get_into_a_message() -> None:
+    with pytest.raises(InvalidParameterValue) as caught:
+        open_database("oracle://ann:se:cret@host/name")
+    assert "cret" not in str(caught.value)

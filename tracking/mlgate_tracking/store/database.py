@@ -10,6 +10,7 @@ and together with other people's work, so it touches nothing but the transaction
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -70,7 +71,7 @@ class Database(ABC):
                 if not again:
                     raise _as_tracking_error(trouble, driver_error(error)) from error
             jitter = 0.5 + time.time_ns() // 1000 % 500 / 1000
-            time.sleep(jitter * min(0.01 * 2**attempt, 1.0))
+            time.sleep(jitter * min(0.002 * 2**attempt, 0.1 if trouble is Trouble.RETRY else 1.0))
 
 
 def _as_tracking_error(trouble: Trouble, error: BaseException) -> Exception:
@@ -124,8 +125,13 @@ def connect_database(uri: str) -> Database:
 
         return PooledDatabase(uri)
     raise InvalidParameterValue(
-        f"store URI {uri!r}: unknown scheme {kind!r}; use sqlite:///file.db, postgresql://... or mysql://..."
+        f"store URI {without_password(uri)!r}: unknown scheme {kind!r}; use sqlite:///file.db, postgresql://... or mysql://..."
     )
 
 
-__all__ = ["PATIENCE", "RACES", "Database", "Work", "connect_database", "open_database"]
+def without_password(uri: str) -> str:
+    """A URI as it may stand in a message."""
+    return re.sub(r"//([^:/@]*):[^@]*@", r"//\1:***@", uri)
+
+
+__all__ = ["PATIENCE", "RACES", "Database", "Work", "connect_database", "open_database", "without_password"]

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 
 from mlgate_tracking.errors import BadRequest, InvalidParameterValue
-from mlgate_tracking.store.database import Database, Work
+from mlgate_tracking.store.database import Database, Work, without_password
 from mlgate_tracking.store.dialects import Trouble, dialect_named, driver_error
 from mlgate_tracking.store.transaction import Transaction
 
@@ -102,7 +102,7 @@ def driver_url(uri: str) -> URL:
     try:
         url = make_url(uri)
     except ArgumentError as error:
-        raise InvalidParameterValue(f"store URI {uri!r}: {error}") from error
+        raise InvalidParameterValue(f"store URI {without_password(uri)!r}: {error}") from error
     kind = url.drivername.partition("+")[0]
     if kind not in _DRIVERS:
         raise InvalidParameterValue(f"store URI {url}: unknown scheme {kind!r}; use sqlite, postgresql or mysql")

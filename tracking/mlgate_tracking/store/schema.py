@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mlgate_tracking.errors import BadRequest
+from mlgate_tracking.errors import BadRequest, TemporarilyUnavailable
 from mlgate_tracking.store.database import Database, Work
 from mlgate_tracking.store.transaction import Transaction
 
@@ -103,8 +103,8 @@ def schema_lock(tx: Transaction) -> Iterator[None]:
     """One process at a time changes the schema; SQLite's write transaction already sees to that."""
     if tx.dialect.name == "postgresql":
         tx.rows(f"SELECT pg_advisory_xact_lock({_LOCK})")
-    elif tx.dialect.name == "mysql":
-        tx.rows(f"SELECT GET_LOCK('{_LOCK}', 60)")
+    elif tx.dialect.name == "mysql" and tx.rows(f"SELECT GET_LOCK('{_LOCK}', 60)") != [(1,)]:
+        raise TemporarilyUnavailable("another process has been changing the schema for a minute: try again")
     try:
         yield
     finally:

@@ -77,7 +77,10 @@ class _Request:
         self.result: Any = None
         self.error: BaseException | None = None
         self.transaction: Transaction | None = None
+        self.settled = False
+        """Its fate is decided: written, or failed for a reason of its own."""
         self.done = False
+        """The caller may look at the result."""
         self._wakened = threading.Lock()
         self._wakened.acquire()
 
@@ -192,6 +195,12 @@ class SQLiteDatabase(Database):
             group = [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
         try:
             self._commit(group)
+        except BaseException:
+            # We were interrupted (control-C, exit). Whoever was not answered yet goes back to the head of the line.
+            with self._mutex:
+                self._waiting.extendleft(other for other in reversed(group) if other is not own and not other.settled)
+            group = [request for request in group if request is own or request.settled]
+            raise
         finally:
             for request in group:
                 request.done = True
@@ -213,11 +222,9 @@ class SQLiteDatabase(Database):
             writer = self._writer
             if len(group) > 1 and self._commit_together(writer, group):
                 return
-        except BaseException as error:
+        except Exception as error:
             for request in group:
                 request.error = error
-            if not isinstance(error, Exception):
-                raise
             return
         for request in group:
             self._commit_alone(writer, request)
@@ -230,12 +237,13 @@ class SQLiteDatabase(Database):
             raw.execute("BEGIN IMMEDIATE")
             request.result = request.work(transaction)
             raw.execute("COMMIT")
+            request.settled = True
             transaction.committed()
-        except BaseException as error:
+        except Exception as error:
             request.error = error
-            if raw.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    raw.execute("ROLLBACK")
+            request.settled = True
+        finally:
+            _roll_back(raw)
 
     def _commit_together(self, writer: _Connection, group: list[_Request]) -> bool:
         """One transaction, a savepoint each. False: the whole was rolled back and everybody has to go alone."""
@@ -247,19 +255,19 @@ class SQLiteDatabase(Database):
                 request.transaction = writer.transaction()
                 try:
                     request.result = request.work(request.transaction)
-                except BaseException as error:
+                except Exception as error:
                     request.error = error
                     if self.dialect.trouble(driver_error(error)) is Trouble.FULL or not raw.in_transaction:
                         raise
                     raw.execute("ROLLBACK TO request")
                 raw.execute("RELEASE request")
             raw.execute("COMMIT")
-        except BaseException:
-            if raw.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    raw.execute("ROLLBACK")
+        except Exception:
             return False
+        finally:
+            _roll_back(raw)
         for request in group:
+            request.settled = True
             if request.error is None and request.transaction is not None:
                 request.transaction.committed()
         return True
@@ -283,6 +291,13 @@ class SQLiteDatabase(Database):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _roll_back(raw: sqlite3.Connection) -> None:
+    """End a transaction that is still open."""
+    if raw.in_transaction:
+        with contextlib.suppress(sqlite3.Error):
+            raw.execute("ROLLBACK")
 
 
 __all__ = ["LARGEST_GROUP", "LOCK_TIMEOUT", "SQLiteDatabase", "database_path"]
