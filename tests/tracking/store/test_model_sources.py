@@ -34,6 +34,8 @@ from mlgate_tracking.store.model_sources import (
         ("models:/iris@best", OfVersion("models:/iris@best", "iris", alias="best")),
         ("models:/my%20iris/3", OfVersion("models:/my%20iris/3", "my iris", version=3)),
         ("mlflow-artifacts:/1/a", Inside("mlflow-artifacts:/1/a")),
+        ("https://host/a", Inside("https://host/a")),
+        ("abfss://c@account/a", Inside("abfss://c@account/a")),
         ("/a/b", Inside("/a/b")),
         ("file:///a/b", Inside("file:///a/b")),
     ],
@@ -46,7 +48,7 @@ def test_a_source_is_read(source: str, expected: Source) -> None:
     "source",
     [
         *("", "a\0b", "a/%00", "../a", "a\\..\\b", "s3://b/../c", "s3://b/%2e%2e/c", "%" + "25" * 12 + "2e"),
-        *("https://x/y", "hdfs://x/y", "mlflow-artifacts://h/1", "runs:/", "runs://h/a"),
+        *("mlflow-artifacts://h/1", "runs:/", "runs://h/a", "s3://[b/a"),
         *("models://h/a/1", "models:/", "models:/a/b/c", "models:/a/"),
     ],
 )
@@ -74,6 +76,9 @@ def test_no_text_raises_anything_else(source: str) -> None:
         ("/data/r", "/data/secret", False),
         ("s3://bucket/r", "s3://bucket/r/model", True),
         ("s3://bucket/r", "s3://other/r/model", False),
+        ("abfss://c@account/r", "abfss://c@account/r/model", True),
+        ("abfss://c@account/r", "abfss://c@other/r/model", False),
+        ("mlflow-artifacts:/1/r", "http://evil/api/2.0/mlflow-artifacts/artifacts/1/r", False),
         ("/", "/anything", True),
     ],
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from mlgate_tracking.errors import InvalidParameterValue
 
 PROMPT_SOURCES = frozenset({"dummy-source", "prompt-template"})
-_PROXY_PATH = "/api/2.0/mlflow-artifacts/artifacts"
 _HOST_SCHEMES = frozenset({"ftp", "sftp", "hdfs", "viewfs", "http", "https", "r2", "b2", "abfss"})
-"""Schemes whose URI names a machine to connect to: a client that loads the model would be sent anywhere."""
+"""Schemes whose URI names a machine to connect to: whoever loads the model would be sent there, so it has to be the one
+that the run's own artifacts are on."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 
 
@@ -64,7 +64,7 @@ def read_source(source: str) -> Source:
     """Say what kind of place a source names.
 
     Raises:
-        InvalidParameterValue: it can climb out of where it points, names a machine, or is malformed.
+        InvalidParameterValue: it can climb out of where it points, or is malformed.
     """
     decoded = _decoded(source)
     if not source or "\0" in decoded:
@@ -72,25 +72,21 @@ def read_source(source: str) -> Source:
     scheme = found.group().lower() if (found := _SCHEME.match(source)) else ""
     if scheme == "models":
         return _read_models(source)
-    path = urlsplit(decoded).path if scheme else decoded
+    path = _split(decoded).path if scheme else decoded
     if ".." in re.split(r"[/\\]", decoded):
         raise invalid(source, "a '..' segment could leave the place it points to")
     if scheme == "runs":
         parts = path.lstrip("/").split("/", 1)
-        if urlsplit(source).netloc or not parts[0]:
+        if _split(source).netloc or not parts[0]:
             raise invalid(source, "write runs:/RUN_ID/path")
         return OfRun(source, parts[0])
     if scheme in {"", "file"}:
         return Inside(source)
     if scheme == "mlflow-artifacts":
-        if urlsplit(source).netloc:
+        if _split(source).netloc:
             raise invalid(source, "mlflow-artifacts: of another server cannot be registered here")
         return Inside(source)
-    if scheme in _HOST_SCHEMES:
-        raise invalid(
-            source, f"{scheme}: names a machine to connect to; register from a run, a model or object storage"
-        )
-    return Stored(source)
+    return Inside(source) if scheme in _HOST_SCHEMES else Stored(source)
 
 
 def contains(root: str, source: str) -> bool:
@@ -99,24 +95,18 @@ def contains(root: str, source: str) -> bool:
     return outer[:2] == inner[:2] and (inner[2] == outer[2] or inner[2].startswith(outer[2].rstrip("/") + "/"))
 
 
-def is_local(uri: str) -> bool:
-    return _place(uri)[0] == "file"
-
-
 def _place(uri: str) -> tuple[str, str, str]:
     """(scheme, host, normal path)."""
     decoded = _decoded(uri)
     if not _SCHEME.match(uri):
         return "file", "", posixpath.normpath(decoded)
-    parts = urlsplit(decoded)
+    parts = _split(decoded)
     path = posixpath.normpath("/" + parts.path.lstrip("/"))
-    if _PROXY_PATH in path:
-        return "mlflow-artifacts", "", posixpath.normpath("/" + path.partition(_PROXY_PATH)[2].lstrip("/"))
     return parts.scheme.lower(), parts.netloc, path
 
 
 def _read_models(source: str) -> Source:
-    parts = urlsplit(source)
+    parts = _split(source)
     rest = _decoded(parts.path).lstrip("/")
     if parts.netloc or not rest:
         raise invalid(source, "write models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-ID, without a host")
@@ -143,6 +133,13 @@ def _decoded(text: str) -> str:
     raise invalid(text, "it is percent-encoded too many times over")
 
 
+def _split(uri: str) -> SplitResult:
+    try:
+        return urlsplit(uri)
+    except ValueError as broken:
+        raise invalid(uri, str(broken)) from None
+
+
 def invalid(source: str, reason: str) -> InvalidParameterValue:
     return InvalidParameterValue(f"Invalid model version source: {source!r}: {reason}")
 
@@ -157,6 +154,5 @@ __all__ = [
     "Stored",
     "contains",
     "invalid",
-    "is_local",
     "read_source",
 ]
