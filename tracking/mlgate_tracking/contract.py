@@ -290,6 +290,7 @@ class Store(Promotions):
         source_run_id: str | None = None,
         params: Sequence[Param] = (),
         tags: Sequence[Tag] = (),
+        idempotency_key: str | None = None,
     ) -> LoggedModel: ...
 
     @abstractmethod

@@ -35,6 +35,7 @@ from mlgate_tracking.entities import (
     ViewType,
 )
 from mlgate_tracking.errors import (
+    BadRequest,
     InvalidParameterValue,
     ResourceAlreadyExists,
     ResourceDoesNotExist,
@@ -438,6 +439,7 @@ class RestStore(RestPromotions, Store):
         source_run_id: str | None = None,
         params: Sequence[Param] = (),
         tags: Sequence[Tag] = (),
+        idempotency_key: str | None = None,
     ) -> LoggedModel:
         body = _given(
             experiment_id=experiment_id,
@@ -447,7 +449,7 @@ class RestStore(RestPromotions, Store):
             params=wire.pairs_to_wire(params),
             tags=wire.pairs_to_wire(tags),
         )
-        answer = self._write("POST", MLFLOW + "logged-models", body, key=_new_key())
+        answer = self._write("POST", MLFLOW + "logged-models", body, key=idempotency_key or _new_key())
         return wire.logged_model_from_wire(answer["model"])
 
     def get_logged_model(self, model_id: str, *, allow_deleted: bool = False) -> LoggedModel:
@@ -470,7 +472,9 @@ class RestStore(RestPromotions, Store):
 
     def log_logged_model_params(self, model_id: str, params: Sequence[Param]) -> None:
         body = {"model_id": model_id, "params": wire.pairs_to_wire(params)}
-        self._write("POST", _logged_model(model_id) + "/params", body)
+        answer = self._once("POST", _logged_model(model_id) + "/params", body, BadRequest)
+        if answer is None and set(params) - set(self.get_logged_model(model_id).params):
+            raise BadRequest(f"logged model {model_id!r} has one of these params already; they are written once")
 
     def search_logged_models(
         self,

@@ -11,6 +11,7 @@ from mlgate_tracking.entities import LoggedModel, LoggedModelStatus, Metric, Pag
 from mlgate_tracking.errors import BadRequest, InvalidParameterValue, ResourceDoesNotExist
 from mlgate_tracking.store import validate
 from mlgate_tracking.store.experiments import active_experiment
+from mlgate_tracking.store.idempotency import claim
 from mlgate_tracking.store.keys import KeyTable
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.rows import key_lists, rows_by_key
@@ -57,6 +58,7 @@ class LoggedModelStore(StorePart):
         source_run_id: str | None = None,
         params: Sequence[Param] = (),
         tags: Sequence[Tag] = (),
+        idempotency_key: str | None = None,
     ) -> LoggedModel:
         number = validate.experiment_id(experiment_id)
         model_id = f"m-{new_id()}"
@@ -77,6 +79,10 @@ class LoggedModelStore(StorePart):
         given_params, given_tags = validate.params(params), validate.tags(tags)
 
         def work(tx: Transaction) -> LoggedModel:
+            if idempotency_key:
+                earlier = claim(tx, idempotency_key, model_id, created)
+                if earlier is not None:
+                    return self._logged_model(tx, earlier, allow_deleted=True)
             location = active_experiment(tx, number)
             artifact_uri = f"{location.rstrip('/')}/models/{model_id}/artifacts"
             pk = tx.insert_keyed("logged_models", {**values, "artifact_uri": artifact_uri}, "logged_model_pk")

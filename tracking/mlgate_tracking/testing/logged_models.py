@@ -62,6 +62,12 @@ class LoggedModelConformance:
         with pytest.raises(InvalidParameterValue):
             store.create_logged_model(experiment_id)
 
+    def test_the_same_idempotency_key_makes_one_model(self, store: Store, experiment_id: str) -> None:
+        key = fresh("key")
+        first = store.create_logged_model(experiment_id, name="iris", idempotency_key=key)
+        assert store.create_logged_model(experiment_id, name="iris", idempotency_key=key) == first
+        assert store.create_logged_model(experiment_id, name="iris").model_id != first.model_id
+
     def test_a_model_is_finalized(self, store: Store, model: LoggedModel) -> None:
         assert store.finalize_logged_model(model.model_id, LoggedModelStatus.READY).status is LoggedModelStatus.READY
         assert store.get_logged_model(model.model_id).status is LoggedModelStatus.READY

@@ -80,6 +80,7 @@ def create(call: Call, request: CreateLoggedModel) -> Json:
         source_run_id=request.source_run_id or None,
         params=params_of(request.params),
         tags=tags_of(request.tags),
+        idempotency_key=call.idempotency_key,
     )
     return {"model": wire.logged_model_to_wire(model)}
 
