@@ -122,10 +122,10 @@ def _space(space: Any, samples: Any, seed: Any, kind: str) -> Iterator[Setting]:
         grid = {name: _grid_values(dimension, kind, name) for name, dimension in space.items()}
         yield from _grid(grid)
         return
-    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
-        raise MatrixError(f"{samples!r} is not a number of samples; write a whole number such as 10", "samples")
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise MatrixError(f"{seed!r} is not a seed; write a whole number such as 42", "seed")
+    samples = _whole(samples, "samples", "a number of samples; write a whole number such as 10")
+    seed = _whole(seed, "seed", "a seed; write a whole number such as 42")
+    if samples < 1:
+        raise MatrixError(f"{samples} is not a number of samples; write a whole number such as 10", "samples")
     _check_size(samples)
     for name, dimension in space.items():
         _draw(dimension, random.Random(seed), kind, name)  # noqa: S311  # finds mistakes; no secret is made here
@@ -188,6 +188,14 @@ def _bounds(dimension: Any, *path: object) -> tuple[float, float, bool, bool, fl
     if wanted not in ("int", "float"):
         raise MatrixError(f"{wanted!r} is not int or float", *path, "type")
     return low, high, wanted == "int" and not isinstance(step, float), log, step
+
+
+def _whole(value: Any, key: str, wanted: str) -> int:
+    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():  # a parameter that was filled in is text
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise MatrixError(f"{value!r} is not {wanted}", key)
+    return value
 
 
 def _number(value: Any, *path: object) -> int | float:

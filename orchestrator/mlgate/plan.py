@@ -216,6 +216,7 @@ _FITS = {
 _STEP_TYPES = {"run_id": "string", "artifacts": "uri", "status": "string", "model_version": "int", "metrics": "float"}
 
 
+_UNKNOWN_SETTINGS: tuple[Setting, ...] = ({},)
 _WITH_REFERENCES = ("parameters", "env", "tags", "experiment", "run_name", "action", "env_options")
 
 
@@ -281,12 +282,12 @@ class _Planner:
             for below, found in references_in(matrix):
                 if isinstance(found, Reference) and found.path[0] != "params":
                     self.error((*path, "matrix", *below), f"${{{{ {found} }}}}: a matrix may refer to params only")
-            return () if self.values_known else ({},)
+            return _UNKNOWN_SETTINGS
         try:
             return expand(matrix, self.read_json)
         except MatrixError as error:
             self.error((*path, "matrix", *error.path), str(error))
-            return ()
+            return _UNKNOWN_SETTINGS  # so that references to it are not called wrong as well
 
     def read_json(self, name: str) -> Any:
         file = (self.spec.directory / name).resolve()
@@ -374,7 +375,7 @@ class _Planner:
                     return False
             case ("matrix", name):
                 known = names_of(settings) if settings else ()
-                if name not in known and settings != ({},):
+                if name not in known and settings != _UNKNOWN_SETTINGS:
                     self.error(
                         path, f"{shown}: not a name that every setting of the matrix has; known: {_listed(known)}"
                     )

@@ -31,10 +31,10 @@ PYTHON_ENV = "python_env.yaml"
 CONDA_ENV = "conda.yaml"
 
 _ENVIRONMENTS = ("python_env", "conda_env", "docker_env")
-_PROJECT_KEYS = ("name", *_ENVIRONMENTS, "entry_points", "pipelines")
-_ENTRY_POINT_KEYS = ("parameters", "command", "environment", "autolog")
+PROJECT_KEYS = ("name", *_ENVIRONMENTS, "entry_points", "pipelines")
+ENTRY_POINT_KEYS = ("parameters", "command", "environment", "autolog")
 _PARAMETER_KEYS = ("type", "default")
-_DOCKER_KEYS = ("image", "volumes", "environment", "dockerfile")
+DOCKER_KEYS = ("image", "volumes", "environment", "dockerfile")
 _PYTHON_ENV_KEYS = ("python", "build_dependencies", "dependencies")
 _CONDA_KEYS = ("name", "channels", "dependencies", "variables", "prefix")
 
@@ -116,7 +116,7 @@ class _Reader:
         data = {} if document.data is None else document.data
         if not isinstance(data, dict):
             self._fail(document, (), f"must hold keys such as entry_points, not {_kind(data)}")
-        self._unknown_keys(document, (), data, _PROJECT_KEYS)
+        self._unknown_keys(document, (), data, PROJECT_KEYS)
         if "databricks_spark_job" in data:
             self._warn(document, ("databricks_spark_job",), "runs on Databricks only and is ignored here")
         name = self._text(document, ("name",), data.get("name"))
@@ -147,7 +147,7 @@ class _Reader:
         if not isinstance(data, dict):
             self._error(document, path, f"must hold a command and parameters, not {_kind(data)}")
             return EntryPoint(name=name, line=line)
-        self._unknown_keys(document, path, data, _ENTRY_POINT_KEYS)
+        self._unknown_keys(document, path, data, ENTRY_POINT_KEYS)
         parameters = tuple(
             self._parameter(document, (*path, "parameters", parameter), parameter, value)
             for parameter, value in self._mapping(document, (*path, "parameters"), data.get("parameters")).items()
@@ -321,7 +321,7 @@ class _Reader:
         if not isinstance(data, dict):
             self._error(document, path, f"must hold an image, such as {{image: python:3.11}}, not {_kind(data)}")
             return None
-        self._unknown_keys(document, path, data, _DOCKER_KEYS)
+        self._unknown_keys(document, path, data, DOCKER_KEYS)
         dockerfile = self._text(document, (*path, "dockerfile"), data.get("dockerfile"))
         if dockerfile is not None and not (self.directory / dockerfile).is_file():
             self._error(document, (*path, "dockerfile"), f"no such file: {dockerfile!r}")

@@ -181,3 +181,15 @@ def test_any_graph_without_circles_is_ordered(tmp_path: Path, graph: dict[str, l
         assert step.wave == max((plan.step(need).wave + 1 for need in step.needs), default=0)
     assert len(plan.steps) == len(graph)
     assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_a_pipeline_with_every_key_is_planned_without_a_word() -> None:
+    directory = Path(__file__).parents[1] / "samples" / "fine" / "everything"
+    spec = load_project(directory)
+    assert (spec.warnings, pipeline_problems(spec)) == ((), [])
+    plan = make_plan(spec, "all", {}, uri=str(directory))
+    assert {step.name: len(step.instances) for step in plan.steps if step.settings} == {
+        "grid": 2, "listed": 2, "drawn": 3, "space": 2,
+    }  # fmt: skip
+    assert plan.step("judge").needs == ("listed", "grid")
+    assert Plan.from_json(plan.to_json()) == plan
