@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,8 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("MLGATE_", "MLFLOW_")) and not name.startswith("MLGATE_TEST_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MLGATE_HOME", str(tmp_path / "mlgate-home"))
+
+
+# A shell that starts the tests in the background makes them ignore Ctrl-C, and Python then leaves it ignored.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

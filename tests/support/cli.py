@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlgate.settings import load_settings
 from mlgate_tracking.client import connect
+from mlgate_tracking.contract import Store
 from mlgate_tracking.entities import Run
 
 Done = subprocess.CompletedProcess[str]
@@ -59,6 +61,13 @@ def all_runs() -> list[Run]:
         return list(store.search_runs(experiments).items)
 
 
+@contextlib.contextmanager
+def connected() -> Iterator[Store]:
+    """The test's embedded store."""
+    with connect(load_settings().tracking_uri) as store:
+        yield store
+
+
 def get_run(run_id: str) -> Run:
     with connect(load_settings().tracking_uri) as store:
         return store.get_run(run_id)
@@ -70,4 +79,4 @@ def artifact_text(run: Run, path: str) -> str:
     return (root / path).read_text()
 
 
-__all__ = ["RUN", "all_runs", "artifact_text", "get_run", "mlgate", "run_json", "run_project"]
+__all__ = ["RUN", "all_runs", "artifact_text", "connected", "get_run", "mlgate", "run_json", "run_project"]

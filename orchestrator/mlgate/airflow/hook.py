@@ -1,0 +1,119 @@
+"""The connection type `mlgate`: a store, its credentials and where artifacts go."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mlgate.airflow.compat import BaseHook
+
+if TYPE_CHECKING:
+    from mlgate.settings import Settings
+    from mlgate.tracking import Tracking
+
+
+class MlgateHook(BaseHook):
+    """Reaches the tracking store that a connection names.
+
+    Args:
+        mlgate_conn_id: id of a connection of type `mlgate`; empty takes `[mlgate] conn_id` of Airflow's configuration,
+            and without that the worker's own `MLGATE_*` variables.
+
+    The connection's host holds a URI (`https://tracking.example.org`) or a host name with schema and port; login and
+    password are sent as basic authentication, a password alone as a bearer token. Extras: `tracking_uri` (instead of
+    the host, for a database), `artifacts_destination`, `home`.
+    """
+
+    conn_name_attr = "mlgate_conn_id"
+    default_conn_name = "mlgate_default"
+    conn_type = "mlgate"
+    hook_name = "mlgate tracking store"
+
+    def __init__(self, mlgate_conn_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mlgate_conn_id = mlgate_conn_id
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """How the connection form looks."""
+        return {
+            "hidden_fields": [],
+            "relabeling": {"host": "Tracking URI", "password": "Password or token"},
+            "placeholders": {
+                "host": "https://tracking.example.org",
+                "extra": '{"artifacts_destination": "s3://bucket/artifacts"}',
+            },
+        }
+
+    def settings(self) -> Settings:
+        """Where things are, for `run_step`."""
+        return self._resolve()[0]
+
+    @contextlib.contextmanager
+    def tracking(self) -> Iterator[Tracking]:
+        """The open store."""
+        from mlgate.tracking import Tracking
+        from mlgate_tracking.client import connect
+
+        settings, credentials = self._resolve()
+        with connect(settings.tracking_uri, settings.artifacts_destination, credentials=credentials) as store:
+            yield Tracking(settings, store)
+
+    def get_conn(self) -> Any:
+        """An open store; close it after use, or use `tracking()`."""
+        from mlgate_tracking.client import connect
+
+        settings, credentials = self._resolve()
+        return connect(settings.tracking_uri, settings.artifacts_destination, credentials=credentials)
+
+    def test_connection(self) -> tuple[bool, str]:
+        """What the connection form's button shows."""
+        try:
+            with self.tracking() as tracking:
+                tracking.store.get_experiment("0")
+        except Exception as error:
+            return False, f"{type(error).__name__}: {error}"
+        return True, "the store answers"
+
+    def _resolve(self) -> tuple[Settings, Any]:
+        from mlgate.settings import load_settings
+
+        conn_id = self.mlgate_conn_id or _configured_conn_id()
+        if not conn_id:
+            return load_settings(), None
+        from pathlib import Path
+
+        from mlgate_tracking.transport import Credentials
+
+        connection = self.get_connection(conn_id)
+        extra = connection.extra_dejson
+        settings = load_settings(tracking_uri=extra.get("tracking_uri") or _uri_of(connection))
+        if extra.get("artifacts_destination"):
+            settings = replace(settings, artifacts_destination=str(extra["artifacts_destination"]))
+        if extra.get("home"):
+            home = Path(str(extra["home"]))
+            settings = replace(settings, home=home, envs=home / "envs")
+        if connection.login:
+            return settings, Credentials(username=connection.login, password=connection.password)
+        return settings, Credentials(token=connection.password) if connection.password else None
+
+
+def _uri_of(connection: Any) -> str | None:
+    host: str = connection.host or ""
+    if not host:
+        return None
+    if "://" in host:
+        return host
+    scheme = connection.schema if connection.schema in ("http", "https") else "http"
+    return f"{scheme}://{host}" + (f":{connection.port}" if connection.port else "")
+
+
+def _configured_conn_id() -> str:
+    from airflow.sdk import conf
+
+    return str(conf.get("mlgate", "conn_id", fallback="") or "")
+
+
+__all__ = ["MlgateHook"]

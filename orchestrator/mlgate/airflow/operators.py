@@ -1,0 +1,391 @@
+"""Operators: run a project's entry point, judge, promote and roll back models.
+
+An operator builds its arguments and hands its result on; the work is done by `mlgate.runner` and `mlgate.promotion`,
+which the worker imports when the task runs. What goes into XCom is JSON: ids and numbers, never files.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlgate.airflow.assets import model_asset, promotions_of
+from mlgate.airflow.compat import AirflowException, AirflowFailException, AirflowSkipException, BaseOperator
+from mlgate.airflow.hook import MlgateHook
+from mlgate.airflow.links import RUN_URL, RunLink, run_url
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from mlgate.step import Engine, StepResult
+
+
+class _MlgateOperator(BaseOperator):
+    """What all operators share: the connection and their colour."""
+
+    ui_color = "#e3f0e8"
+    ui_fgcolor = "#1d3b2a"
+
+    def __init__(self, *, mlgate_conn_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mlgate_conn_id = mlgate_conn_id
+
+    @property
+    def hook(self) -> MlgateHook:
+        return MlgateHook(self.mlgate_conn_id)
+
+
+class RunProjectOperator(_MlgateOperator):
+    """Run one entry point of a project as a tracked step, in the environment that it declares.
+
+    Args:
+        uri: a directory on the worker, or a git URL; each with `#subdirectory` if need be.
+        parameters: values by name; templated.
+        commit: pins a git source for all tasks of a DAG run; `version` may be a branch or tag.
+        env: extra variables for the step's process; templated.
+        secrets: names of variables whose values are masked in the log.
+        env_options: settings of one kind of environment (`docker_args`, `python`, …).
+
+    Returns (XCom): the step's result: `run_id`, `status`, `metrics`, `params`, `outputs`, …
+
+    The tracked run belongs to the DAG run, the task and its map index: a retry or a cleared task reopens it as the next
+    attempt. Exit codes 64 to 78 are not retried.
+    """
+
+    template_fields: Sequence[str] = (
+        "uri", "entry_point", "version", "commit", "parameters", "experiment_name", "run_name", "env", "tags",
+    )  # fmt: skip
+    template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json", "env": "json", "tags": "json"}
+    operator_extra_links = (RunLink(),)
+
+    def __init__(
+        self,
+        *,
+        uri: str,
+        entry_point: str = "main",
+        version: str | None = None,
+        commit: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        experiment_name: str | None = None,
+        run_name: str | None = None,
+        env_manager: str | None = None,
+        env: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        tags: Mapping[str, str] | None = None,
+        env_options: Mapping[str, Any] | None = None,
+        autolog: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.uri = uri
+        self.entry_point = entry_point
+        self.version = version
+        self.commit = commit
+        self.parameters = dict(parameters or {})
+        self.experiment_name = experiment_name
+        self.run_name = run_name
+        self.env_manager = env_manager
+        self.env = dict(env or {})
+        self.secrets = tuple(secrets)
+        self.tags = dict(tags or {})
+        self.env_options = dict(env_options or {})
+        self.autolog = autolog
+        self._cancel: threading.Event | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from mlgate.runner import Hooks, run_step
+        from mlgate.step import Step
+
+        instance: Any = context["ti"]
+        self._cancel = threading.Event()
+        step = Step(
+            uri=self.uri,
+            engine=engine_of(context),
+            name=self.task_id,
+            entry_point=self.entry_point,
+            parameters={name: _text(value) for name, value in self.parameters.items()},
+            version=self.version,
+            commit=self.commit,
+            env_manager=self.env_manager,
+            map_index=instance.map_index if instance.map_index is not None else -1,
+            attempt=instance.try_number,
+            experiment_name=self.experiment_name,
+            run_name=self.run_name,
+            env=self.env,
+            secrets=self.secrets,
+            tags=self.tags,
+            env_options=self.env_options,
+            autolog=self.autolog,
+        )
+        with self.hook.tracking() as tracking:
+            uri = tracking.settings.tracking_uri
+            hooks = Hooks(
+                progress=self.log.info,
+                warn=self.log.warning,
+                output=_logged(self.log.info),
+                opened=lambda opened: instance.xcom_push(RUN_URL, run_url(uri, opened.run.info.run_id)),
+                cancel=self._cancel,
+            )
+            result = run_step(step, settings=tracking.settings, hooks=hooks, tracking=tracking)
+        return _outcome(result)
+
+    def on_kill(self) -> None:
+        """Airflow wants the task gone: the step's whole tree or container is ended in under 5 s, its run KILLED."""
+        if self._cancel is not None:
+            self._cancel.set()
+
+
+class EvaluateGateOperator(_MlgateOperator):
+    """Judge a model version by a policy. The task succeeds whatever the verdict; `on_reject="fail"` asks otherwise.
+
+    Args:
+        policy: path of a policy file on the worker, or the policy itself as a mapping.
+        version: of the registered model; a number, or text that a template turns into one.
+        to: target as in `mlgate promote --to`: an alias, a stage, or both (`champion,Production`).
+
+    Returns (XCom): the verdict as JSON.
+    """
+
+    template_fields: Sequence[str] = ("model", "version", "policy", "to")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"policy": "json"}
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        version: int | str,
+        policy: str | Mapping[str, Any],
+        to: str | None = None,
+        on_reject: str = "continue",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if on_reject not in ("continue", "skip", "fail"):
+            raise ValueError(f"on_reject: '{on_reject}' is not known; use continue, skip or fail")
+        self.model = model
+        self.version = version
+        self.policy = policy
+        self.to = to
+        self.on_reject = on_reject
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from mlgate.promotion import check, parse_target
+        from mlgate_tracking.governance import VerdictStatus, encode
+
+        policy = _policy(self.policy)
+        target = parse_target(self.to, policy.ladder) if self.to else None
+        with self.hook.tracking() as tracking:
+            verdict = check(tracking.store, self.model, int(self.version), policy, target=target, user=_user(context))
+        data: dict[str, Any] = encode(verdict)
+        self.log.info("verdict on %s %s: %s", self.model, self.version, verdict.status.value)
+        if verdict.status is VerdictStatus.REJECTED and self.on_reject != "continue":
+            _reject(self.on_reject, f"{self.model} {self.version} was rejected; see the verdict {verdict.verdict_id}")
+        return data
+
+
+class PromoteModelOperator(_MlgateOperator):
+    """Promote a model version if its gates let it through; emits the model's asset only when it was promoted.
+
+    Args:
+        version: of the registered model; a number, or text that a template turns into one.
+        source: instead of a version: a model to register first, as in `runs:/RUN_ID/model`; registered once, however
+            often the task is tried.
+        policy: path of a policy file on the worker, or the policy itself as a mapping; None promotes unguarded.
+        to: an alias, a stage, or both (`champion,Production`); the policy's own target when None.
+        expect: version that must hold the target now; anything when None.
+        on_reject: `skip` this task and what follows (the default), or `fail`.
+
+    Returns (XCom): outcome, verdict and promotion as JSON.
+
+    A retry, and a task that is cleared after it has promoted, give the first answer and no second event.
+    """
+
+    template_fields: Sequence[str] = ("model", "version", "source", "policy", "to", "comment")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"policy": "json"}
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        version: int | str | None = None,
+        source: str | None = None,
+        to: str | None = None,
+        policy: str | Mapping[str, Any] | None = None,
+        expect: int | None = None,
+        comment: str = "",
+        on_reject: str = "skip",
+        **kwargs: Any,
+    ) -> None:
+        if on_reject not in ("skip", "fail"):
+            raise ValueError(f"on_reject: '{on_reject}' is not known; use skip or fail")
+        if (version is None) == (source is None):
+            raise ValueError("give either a version of the model, or a source to register one from")
+        kwargs["outlets"] = [*kwargs.get("outlets", ()), promotions_of(model)]
+        super().__init__(**kwargs)
+        self.model = model
+        self.version = version
+        self.source = source
+        self.to = to
+        self.policy = policy
+        self.expect = expect
+        self.comment = comment
+        self.on_reject = on_reject
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from mlgate.actions import version_of
+        from mlgate.promotion import Outcome, parse_target, promote
+        from mlgate_tracking.governance import ANY, encode
+
+        policy = _policy(self.policy) if self.policy is not None else None
+        key = _idempotency_key(context)
+        about = {"version": self.version} if self.version is not None else {"source": self.source}
+        with self.hook.tracking() as tracking:
+            found = version_of(tracking, {"model": self.model, **about}, idempotency_key=key)
+            result = promote(
+                tracking.store,
+                self.model,
+                found.version,
+                target=parse_target(self.to, policy.ladder if policy else ()) if self.to else None,
+                policy=policy,
+                expect=ANY if self.expect is None else self.expect,
+                idempotency_key=key,
+                user=_user(context),
+                comment=self.comment,
+            )
+        what = f"{self.model} {found.version}"
+        match result.outcome:
+            case Outcome.PROMOTED:
+                assert result.promotion is not None
+                self._emit(context, result.promotion)
+            case Outcome.PENDING:
+                raise AirflowException(f"{what} waits for an approval; see mlgate approvals list")
+            case Outcome.REJECTED:
+                _reject(self.on_reject, f"{what} was rejected by its gates; nothing was promoted")
+            case Outcome.ROLLED_BACK:
+                raise AirflowFailException(f"{what} was promoted and moved back: its smoke check failed")
+        data: dict[str, Any] = encode(result)
+        return data
+
+    def _emit(self, context: Context, promotion: Any) -> None:
+        extra = {
+            "model": promotion.model,
+            "version": promotion.version,
+            "promotion_id": promotion.promotion_id,
+            "previous_version": promotion.previous_version,
+        }
+        target = promotion.target
+        for name in filter(None, (target.alias, target.stage)):
+            context["outlet_events"][promotions_of(self.model)].add(model_asset(self.model, name), extra=extra)
+
+
+class RollbackModelOperator(_MlgateOperator):
+    """Move a target back to the version before, or to `to_version`. Returns (XCom): the promotion record as JSON."""
+
+    template_fields: Sequence[str] = ("model", "to", "to_version", "reason")
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        to: str | None = None,
+        to_version: int | str | None = None,
+        reason: str = "",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model = model
+        self.to = to
+        self.to_version = to_version
+        self.reason = reason
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from mlgate.promotion import parse_target, rollback
+        from mlgate_tracking.governance import encode
+
+        with self.hook.tracking() as tracking:
+            promotion = rollback(
+                tracking.store,
+                self.model,
+                target=parse_target(self.to) if self.to else None,
+                to_version=None if self.to_version in (None, "") else int(self.to_version),  # type: ignore[arg-type]
+                reason=self.reason,
+                user=_user(context),
+            )
+        data: dict[str, Any] = encode(promotion)
+        return data
+
+
+# --- shared -----------------------------------------------------------------------------------------------------------
+
+
+def engine_of(context: Context) -> Engine:
+    """The DAG run as the engine's run, and Airflow's own ids for tags."""
+    from mlgate.step import Engine
+
+    instance: Any = context["ti"]
+    ids = {
+        "dag_id": instance.dag_id,
+        "dag_run_id": instance.run_id,
+        "task_id": instance.task_id,
+        "try_number": str(instance.try_number),
+    }
+    return Engine("airflow", f"{instance.dag_id}/{instance.run_id}", ids)
+
+
+def _idempotency_key(context: Context) -> str:
+    from mlgate.step import step_run_key
+
+    instance: Any = context["ti"]
+    index = instance.map_index if instance.map_index is not None else -1
+    return step_run_key(engine_of(context).run_id, "promotion", instance.task_id, index)
+
+
+def _user(context: Context) -> str:
+    instance: Any = context["ti"]
+    return f"airflow:{instance.dag_id}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _policy(policy: str | Mapping[str, Any]) -> Any:
+    from mlgate.policy import load_policy, parse_policy
+
+    return load_policy(policy) if isinstance(policy, str) else parse_policy(dict(policy))
+
+
+def _reject(how: str, message: str) -> None:
+    raise AirflowFailException(message) if how == "fail" else AirflowSkipException(message)
+
+
+def _logged(say: Callable[[str], None]) -> Callable[[Any, bytes], None]:
+    """The step's output as lines of the task's log."""
+
+    def output(_stream: Any, data: bytes) -> None:
+        for line in data.decode(errors="replace").splitlines():
+            say(line)
+
+    return output
+
+
+def _outcome(result: StepResult) -> dict[str, Any]:
+    """The result as JSON, or the exception that tells Airflow whether another try makes sense."""
+    from dataclasses import asdict
+
+    if result.ok:
+        data: dict[str, Any] = json.loads(json.dumps(asdict(result)))
+        return data
+    message = f"{result.name}: {result.status}: {result.reason} (run {result.run_id})"
+    raise AirflowException(message) if result.retryable else AirflowFailException(message)
+
+
+__all__ = [
+    "EvaluateGateOperator",
+    "PromoteModelOperator",
+    "RollbackModelOperator",
+    "RunProjectOperator",
+    "engine_of",
+]

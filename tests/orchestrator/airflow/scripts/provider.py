@@ -1,0 +1,23 @@
+"""Prints what Airflow makes of the provider."""
+
+import importlib.resources
+import json
+
+import jsonschema
+from airflow.providers_manager import ProvidersManager
+
+from mlgate.airflow.provider import get_provider_info
+
+schema = json.loads(importlib.resources.files("airflow").joinpath("provider_info.schema.json").read_text())
+jsonschema.validate(get_provider_info(), schema)
+manager = ProvidersManager()
+hook = manager.hooks["mlgate"]
+print(
+    json.dumps(
+        {
+            "provider": "mlgate" in manager.providers,
+            "hook": hook.hook_class_name,
+            "links": [link for link in manager.extra_links_class_names if link.startswith("mlgate.")],
+        }
+    )
+)

@@ -1,0 +1,81 @@
+"""mlgate in a real Airflow: the provider, parsing DAG files, tasks that run, promote and are retried."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mlgate_projects.testing import project_dir
+from tests.orchestrator.airflow.conftest import Airflow
+from tests.support.cli import all_runs, connected
+from tests.support.environments import ROOT
+
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
+
+TOY = {
+    "MLproject": """\
+        name: toy
+        entry_points:
+          main:
+            parameters: {accuracy: float, note: string}
+            command: python train.py {accuracy}
+        """,
+    "train.py": """\
+        import sys
+        import mlgate_tracking as tracking
+
+        tracking.log_metric("accuracy", float(sys.argv[1]))
+        tracking.log_text("flavors: {}\\n", "model/MLmodel")
+        print("trained")
+        """,
+}
+
+
+def test_airflow_takes_the_provider_for_one(airflow: Airflow) -> None:
+    seen = airflow.run("provider.py")
+    assert seen == {
+        "provider": True,
+        "hook": "mlgate.airflow.hook.MlgateHook",
+        "links": ["mlgate.airflow.links.RunLink"],
+    }
+
+
+def test_a_dag_file_that_uses_our_operators_loads_few_modules_and_nothing_heavy(airflow: Airflow) -> None:
+    loaded = airflow.run("imports.py")
+    assert len(loaded) <= 50
+    tops = {name.split(".")[0] for name in loaded}
+    assert tops & {"docker", "boto3", "git", "pandas", "prefect", "mlgate_tracking", "uvicorn", "alembic"} == set()
+    assert "mlgate.runner" not in loaded
+
+
+def test_every_example_loads_without_network_and_two_processes_serialize_it_alike(airflow: Airflow) -> None:
+    first, second = (airflow.run("load.py", ROOT / "dags") for _ in range(2))
+    assert (first["errors"], first["warnings"]) == ({}, [])
+    assert set(first["tasks"]) == {"scheduled_retraining", "score_on_promotion", "sweep"}
+    assert first["forms"] == second["forms"]
+
+
+def test_a_promotion_emits_the_models_asset_and_a_rejection_does_not(airflow: Airflow, tmp_path: Path) -> None:
+    project = project_dir(tmp_path / "toy", TOY)
+    env = {"TEST_PROJECT": str(project), "MLGATE_HOME": os.environ["MLGATE_HOME"]}
+    good = airflow.run("run.py", "promote", env={**env, "TEST_ACCURACY": "0.95"})
+    assert good["state"] == "success", good
+    assert set(good["tasks"].values()) == {"success"}
+    assert [uri for uri, _ in good["events"]] == ["mlgate://models/toy/champion", "mlgate://models/toy/Staging"]
+    assert {extra["version"] for _, extra in good["events"]} == {1}
+
+    [run] = all_runs()
+    assert run.metric("accuracy") == 0.95
+    assert (run.tag("mlgate.engine"), run.tag("mlgate.engine.dag_id")) == ("airflow", "promote")
+    assert run.param("note") == good["run_id"]
+    with connected() as store:
+        version = store.get_model_version_by_alias("toy", "champion")
+    assert (version.version, version.current_stage, version.run_id) == (1, "Staging", run.info.run_id)
+
+    bad = airflow.run("run.py", "promote", env={**env, "TEST_ACCURACY": "0.5"})
+    assert (bad["tasks"]["train"], bad["tasks"]["promote"]) == ("success", "skipped")
+    assert len(bad["events"]) == 2
+    with connected() as store:
+        assert store.get_model_version_by_alias("toy", "champion").version == 1
