@@ -56,16 +56,16 @@ def _columns(rules: Mapping[str, Any], pandera: Any) -> dict[str, tuple[Any, dic
         checks, told = [], {}
         if bounds := rules["ranges"].get(name):
             if bounds["min"] is not None:
-                checks.append(pandera.Check.ge(bounds["min"], name="min"))
-                told["min"] = f"not less than {bounds['min']:g}"
+                checks.append(pandera.Check.ge(bounds["min"], error="min"))
+                told["min"] = f"at least {bounds['min']:g}"
             if bounds["max"] is not None:
-                checks.append(pandera.Check.le(bounds["max"], name="max"))
-                told["max"] = f"not greater than {bounds['max']:g}"
+                checks.append(pandera.Check.le(bounds["max"], error="max"))
+                told["max"] = f"at most {bounds['max']:g}"
         if values := rules["allowed"].get(name):
-            checks.append(pandera.Check.isin(list(values), name="allowed"))
+            checks.append(pandera.Check.isin(list(values), error="allowed"))
             told["allowed"] = f"one of {', '.join(map(str, values))}"
         if pattern := rules["patterns"].get(name):
-            checks.append(pandera.Check.str_matches(pattern, name="pattern"))
+            checks.append(pandera.Check.str_matches(pattern, error="pattern"))
             told["pattern"] = f"like {pattern}"
         if name in not_null:
             told["not_nullable"] = "there"
