@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,43 +19,11 @@ from mlgate_projects.envs.cache import Cache
 from mlgate_projects.errors import EnvironmentBuildError, EnvironmentUnavailable
 from mlgate_projects.process import Outcome, ProcessRequest, Stream
 from mlgate_projects.spec import ExternalSpec, SystemSpec, VirtualenvSpec
+from tests.support.wheels import index, wheel
+
+__all__ = ["index"]
 
 OWN = ".".join(map(str, sys.version_info[:3]))
-
-
-def wheel(folder: Path, name: str, version: str, requires: str = "") -> None:
-    """A wheel with one module; enough of a package index when it is the only one."""
-    folder.mkdir(exist_ok=True)
-    about = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}.py": f"VERSION = {version!r}\n",
-        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        + (f"Requires-Dist: {requires}\n" if requires else ""),
-        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{about}/entry_points.txt": f"[console_scripts]\n{name}-command = {name}:main\n",
-    }
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
-        archive.writestr(f"{about}/RECORD", "".join(f"{path},,\n" for path in [*files, f"{about}/RECORD"]))
-
-
-@pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of wheels that is all there is to install from: no network is needed."""
-    folder = tmp_path / "wheels"
-    for name, version, requires in (
-        ("alpha", "1.0", "beta"), ("alpha", "2.0", "beta"), ("beta", "1.0", ""), ("pip", "25.0", ""),
-        ("setuptools", "80.0", ""),
-    ):  # fmt: skip
-        wheel(folder, name, version, requires)
-    for variable in [name for name in os.environ if name.startswith(("UV_", "PIP_", "PYTHONDONTWRITE"))]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-cache"))
-    return folder
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "runs": ("mlgate.cli.runs:runs", "List, show, search, export, delete and restore runs."),
     "cache": ("mlgate.cli.cache:cache", "Look at the cache of pipeline steps: which input has changed."),
+    "env": ("mlgate.cli.env:env", "List, check, build ahead and collect environments."),
     "completion": ("mlgate.cli.completion:completion", "Print the completion script of a shell."),
     "project": ("mlgate.cli.project:project", "Look at a project: entry points, parameters, environment."),
     "db": ("mlgate.cli.db:db", "Look after the schema of a database store."),

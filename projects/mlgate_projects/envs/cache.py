@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from mlgate_projects.envs import Package, Prepared, Progress
+from mlgate_projects.process import stop_tree
 
 SCHEME = 1
 """Part of every key and of every file: raised when environments of an older layout must not be used any more."""
@@ -163,7 +164,8 @@ class Cache:
         The environment is leased from here until `in_use` ends, or until this process ends.
 
         Args:
-            build: makes the environment in the new, empty directory that it is given.
+            build: makes the environment in the new, empty directory that it is given; processes that it starts carry
+                the directory's name as their token, so that they are found if this process is killed.
             usable: refuses an environment that is whole here but broken elsewhere (an image that was removed).
             in_directory: False for kinds that keep nothing in the cache but the fingerprint.
 
@@ -266,7 +268,7 @@ class Cache:
             everything = unused_for is None and max_size is None
             if not (old or large or everything) or entry.leased:
                 continue
-            if dry_run or self._remove(entry, remove_image):
+            if dry_run or self.remove(entry, remove_image):
                 total -= entry.size
                 removed.append(entry)
         if not dry_run:
@@ -321,7 +323,7 @@ class Cache:
         finally:
             lock.release()
 
-    def _remove(self, entry: Entry, remove_image: Callable[[Fingerprint], None]) -> bool:
+    def remove(self, entry: Entry, remove_image: Callable[[Fingerprint], None] = lambda _: None) -> bool:
         """Take an environment away unless somebody leases it; the name goes first, so nobody finds half of it."""
         fingerprint = entry.fingerprint
         with _exclusive(self._file(fingerprint.kind, fingerprint.digest, ".lease")) as alone:
@@ -336,7 +338,7 @@ class Cache:
         """Remove whatever there is of a key, but for its lock and lease files."""
         self._file(kind, digest, ".json").unlink(missing_ok=True)
         for directory in self._file(kind, digest, "").parent.glob(f"{digest[:_NAME_LENGTH]}-*"):
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove_directory(directory)
 
     def _sweep(self, kinds: Collection[str]) -> None:
         """Remove directories of builds that ended before they were finished."""
@@ -344,12 +346,10 @@ class Cache:
             kind, name = directory.parent.name, directory.name.rpartition("-")[0]
             if (kinds and kind not in kinds) or not directory.is_dir():
                 continue
-            fingerprint = _read(directory.parent / f"{name}.json")
-            if fingerprint is not None and fingerprint.directory == directory.name:
-                continue
             with _exclusive(directory.parent / f"{name}.lock") as alone:
-                if alone and _read(directory.parent / f"{name}.json") is None:
-                    shutil.rmtree(directory, ignore_errors=True)
+                fingerprint = _read(directory.parent / f"{name}.json")
+                if alone and (fingerprint is None or fingerprint.directory != directory.name):
+                    _remove_directory(directory)
 
     def _make_root(self, kind: str) -> None:
         (self.root / kind).mkdir(parents=True, exist_ok=True)
@@ -366,6 +366,12 @@ class Cache:
 
     def _lease_name(self, kind: str, digest: str) -> str:
         return str(self._file(kind, digest, ".lease"))
+
+
+def _remove_directory(directory: Path) -> None:
+    """Remove an environment, ending an installer first that outlived the process which started it."""
+    stop_tree(-1, token=directory.name, grace=0)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _read(path: Path) -> Fingerprint | None:

@@ -270,7 +270,7 @@ def _install_by_rattler(request: _Request, lock: str | None, directory: Path, pr
     }
     job_file.write_text(json.dumps(job), encoding="utf-8")
     child = Path(__file__).with_name("rattler_child.py")
-    _run([sys.executable, "-I", str(child), str(job_file)], request, progress)
+    _run([sys.executable, "-I", str(child), str(job_file)], request, progress, token=directory.name)
     text = lock_file.read_text(encoding="utf-8")
     job_file.unlink()
     lock_file.unlink()
@@ -286,12 +286,17 @@ def _install_by_tool(request: _Request, lock: str | None, directory: Path, progr
         create.append("--offline")
     if lock is None:
         channels = [part for channel in request.channels for part in ("--channel", channel)]
-        _run([*create, "--override-channels", *channels, *request.spec.dependencies], request, progress)
+        _run(
+            [*create, "--override-channels", *channels, *request.spec.dependencies],
+            request,
+            progress,
+            token=directory.name,
+        )
     else:
         explicit = directory.with_suffix(".explicit.txt")
         explicit.write_text(lock, encoding="utf-8")
         try:
-            _run([*create, "--file", str(explicit)], request, progress)
+            _run([*create, "--file", str(explicit)], request, progress, token=directory.name)
         finally:
             explicit.unlink()
     return "@EXPLICIT\n" + "".join(f"{line}\n" for line in sorted(_explicit(directory)))
@@ -304,7 +309,7 @@ def _explicit(prefix: Path) -> Iterable[str]:
         yield record["url"] + (f"#{record['md5']}" if record.get("md5") else "")
 
 
-def _run(argv: Sequence[str], request: _Request, progress: Progress) -> None:
+def _run(argv: Sequence[str], request: _Request, progress: Progress, *, token: str) -> None:
     told: list[str] = []
 
     def on_output(stream: Stream, text: bytes) -> None:
@@ -315,7 +320,7 @@ def _run(argv: Sequence[str], request: _Request, progress: Progress) -> None:
 
     dropped = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL")
     env = {name: value for name, value in os.environ.items() if name not in dropped}
-    asked = ProcessRequest(tuple(argv), request.options.project_directory, env)
+    asked = ProcessRequest(tuple(argv), request.options.project_directory, env, token=token)
     outcome = process.run(asked, on_output, threading.Event())
     if not outcome.ok:
         errors = [line.removeprefix("error: ") for line in told if line.startswith("error: ")]
@@ -338,7 +343,7 @@ def _install_pip(request: _Request, lock: str | None, directory: Path, progress:
         arguments.append("--require-hashes")
     if not request.options.offline:
         arguments += request.pip.refresh()
-    _uv(request, arguments, progress, f"{request.spec.file}: installing the pip: section")
+    _uv(request, arguments, progress, f"{request.spec.file}: installing the pip: section", token=directory.name)
     file.unlink()
     return lock
 
@@ -367,11 +372,15 @@ def _resolve_pip(request: _Request, directory: Path, progress: Progress) -> str:
         limits.unlink(missing_ok=True)
 
 
-def _uv(request: _Request, arguments: list[str], progress: Callable[[str], None], what: str) -> str:
+def _uv(request: _Request, arguments: list[str], progress: Callable[[str], None], what: str, token: str = "") -> str:
     options = request.options
     offline = ["--offline"] if options.offline else []
     return run_uv(
-        [*arguments, *offline, *options.index_policy], cwd=options.project_directory, progress=progress, what=what
+        [*arguments, *offline, *options.index_policy],
+        cwd=options.project_directory,
+        progress=progress,
+        what=what,
+        token=token,
     )
 
 

@@ -83,8 +83,13 @@ def run_uv(
     progress: Progress,
     what: str,
     environ: Mapping[str, str] | None = None,
+    token: str = "",
 ) -> str:
     """Run uv to its end, telling its messages line by line; returns what it wrote to standard output.
+
+    Args:
+        what: is being done, for the error.
+        token: marks the process (the name of the directory that is being built).
 
     Raises:
         EnvironmentBuildError: it failed; the message is uv's own, the error holds the end of its output.
@@ -104,7 +109,7 @@ def run_uv(
     variables = os.environ if environ is None else environ
     env = builder_variables(variables)
     own = _pip_arguments(variables) if arguments[0] == "pip" else []
-    request = ProcessRequest((uv_path(), *arguments, *own), cwd, env, secrets=tuple(_credentials(env)))
+    request = ProcessRequest((uv_path(), *arguments, *own), cwd, env, secrets=tuple(_credentials(env)), token=token)
     outcome = process.run(request, on_output, threading.Event())
     if not outcome.ok:
         output = "\n".join(told)[-_KEPT_OUTPUT:]

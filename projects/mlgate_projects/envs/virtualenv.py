@@ -155,6 +155,7 @@ def _build(request: _Request, directory: Path, progress: Progress) -> Built:
         cwd=directory,
         progress=lambda _: None,
         what="creating the virtual environment",
+        token=directory.name,
     )
     locks = _locks(request)
     lock = request.project_lock or locks.kept_before()
@@ -190,6 +191,7 @@ def _install(request: _Request, directory: Path, lock: Path, progress: Progress)
         cwd=options.project_directory,
         progress=progress,
         what=f"installing {request.file or 'the environment'}",
+        token=directory.name,
     )
 
 
