@@ -10,6 +10,8 @@ import time
 from mlgate_tracking.kit import log
 from mlgate_tracking.kit.buffer import Buffer
 from mlgate_tracking.kit.client import TrackingClient
+from mlgate_tracking.kit.files import checked
+from mlgate_tracking.kit.spool import is_refusal
 from mlgate_tracking.kit.transport import Refused, TrackingError, Unreachable, tracking_uri
 
 TYPE_CHECKING = False
@@ -93,13 +95,22 @@ class Session:
                 pause = min(pause * 2, 2.0)
 
     def upload(self, run_id: str, path: str, file: str) -> None:
-        """Store a file with the run: at once when the server answers, else a copy waits in the spool."""
+        """Store a file with the run: at once when the server answers, else a copy waits in the spool.
+
+        Raises:
+            Refused: the path is not one; or, outside a step, the server says no.
+        """
+        checked(path)
         if not self.buffer.away:
             try:
                 self.client.files(run_id).upload(path, file)
                 return
-            except Unreachable as error:
+            except TrackingError as error:
                 log.failure("uploading %s" % path, error)
+                if is_refusal(error):
+                    if in_step():
+                        return
+                    raise
         import shutil
 
         waiting = os.path.join(self.buffer.directory, "%d-%s.artifact" % (os.getpid(), os.urandom(6).hex()))
