@@ -62,6 +62,7 @@ def run_script(staged: Path, tmp_path: Path) -> RunScript:
         script = tmp_path / "script.py"
         script.write_text(textwrap.dedent(source))
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLGATE_", "MLFLOW_"))}
+        kept["OMP_NUM_THREADS"] = "1"  # small data: more threads only wait for each other
         kept["PYTHONPATH"] = os.pathsep.join(map(str, (staged, *path)))
         done = subprocess.run(
             [str(python), *options, str(script)],

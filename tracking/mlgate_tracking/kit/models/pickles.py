@@ -26,18 +26,29 @@ def dump(model: Any, file: str) -> str:
     return "cloudpickle"
 
 
+class _StandIn:
+    """Takes the place of an object of MLflow's that a pickled model carries along but does not need to predict."""
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 class _Unpickler(pickle.Unpickler):
-    """Gives MLflow's base classes a stand-in, so that a PythonModel loads where MLflow is not installed."""
+    """Loads a PythonModel of MLflow's where MLflow is not installed: its base class has a counterpart of ours."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.startswith("mlflow.pyfunc") and name in ("PythonModel", "PythonModelContext"):
-            try:
-                return super().find_class(module, name)
-            except ImportError:
-                from mlgate_tracking.kit.models import python_model
+        if module.partition(".")[0] != "mlflow":
+            return super().find_class(module, name)
+        try:
+            return super().find_class(module, name)
+        except ImportError:
+            from mlgate_tracking.kit.models import python_model
 
-                return getattr(python_model, name)
-        return super().find_class(module, name)
+            ours = {"PythonModel": python_model.PythonModel, "PythonModelContext": python_model.PythonModelContext}
+            return ours.get(name) or type(name, (_StandIn,), {})
 
 
 def load(file: str) -> Any:
