@@ -76,3 +76,15 @@ def test_every_setting_that_is_read_is_documented_and_every_documented_one_is_kn
     read = set(_VARIABLE.findall(source))
     assert set(_VARIABLE.findall(settings.__doc__ or "")) <= documented
     assert documented <= read
+
+
+@pytest.mark.parametrize("group", ["runs", "experiments", "artifacts"])
+def test_every_command_and_option_to_look_at_things_is_documented(group: str) -> None:
+    page = (ROOT / "docs/reference/cli-runs.md").read_text(encoding="utf-8")
+    found = cli.get_command(click.Context(cli), group)
+    assert isinstance(found, click.Group)
+    for name, command in found.commands.items():
+        assert f"mlgate {group} {name}" in page
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert max(option.opts, key=len) in page, f"mlgate {group} {name}: {option.opts}"
