@@ -165,7 +165,7 @@ def run_pipeline(
             env=env or {},
         ),
     )
-    result = run_plan(planned.plan, settings=settings, course=course, source=planned.source)
+    result = run_plan(planned.plan, settings=settings, course=course, source=planned.source, project=planned.project)
     if result.ok:
         return result
     raise PipelineFailed(f"{uri} --pipeline {pipeline}: {result.status} ({result.reason}); run {result.run_id}", result)

@@ -52,8 +52,10 @@ from mlgate.step_cache import INPUTS_FILE, Inputs, find_cached, inputs_of
 from mlgate.tracking import Tracking, open_tracking
 from mlgate_projects.errors import ProjectError
 from mlgate_projects.ledger import open_entry
+from mlgate_projects.parse import load_project
 from mlgate_projects.process import Cancel, Stream
 from mlgate_projects.source import Source, resolve_source
+from mlgate_projects.spec import ProjectSpec
 from mlgate_tracking.entities import Param, RunStatus, StepRun, Tag
 from mlgate_tracking.errors import TrackingError
 
@@ -146,12 +148,13 @@ def run_plan(
     hooks: PipelineHooks | None = None,
     engine: Engine | None = None,
     source: Source | None = None,
+    project: ProjectSpec | None = None,
     working_directory: Path | None = None,
 ) -> PipelineResult:
     """Run a plan to its end.
 
     Args:
-        source: the plan's source, when it has been resolved already.
+        source, project: the plan's source and what its files say, when somebody has looked already.
         engine: who runs it; a local run of its own when None.
 
     Raises:
@@ -161,6 +164,7 @@ def run_plan(
     """
     course, hooks = course or Course(), hooks or PipelineHooks()
     source = source or resolve_source(plan.uri, plan.version, commit=plan.commit, cache_root=settings.git)
+    project = project or load_project(source.directory)
     with open_tracking(settings) as tracking, contextlib.ExitStack() as stack:
         base = _base_run(tracking, plan, course)
         partial = course.from_step is not None or course.only is not None
@@ -194,7 +198,7 @@ def run_plan(
                 },
             )
         )
-        run = _Run(plan, settings, course, hooks, tracking, source, context, working_directory or Path.cwd())
+        run = _Run(plan, settings, course, hooks, tracking, source, project, context, working_directory or Path.cwd())
         run.keys |= {name: key for name, key in earlier.keys.items() if name in done}
         schedule = Schedule(plan, done, only=only, keep_going=course.keep_going)
         if partial:
@@ -227,6 +231,7 @@ class _Run:
         hooks: PipelineHooks,
         tracking: Tracking,
         source: Source,
+        project: ProjectSpec,
         context: RunContext,
         working_directory: Path,
     ) -> None:
@@ -236,6 +241,7 @@ class _Run:
         self.hooks = hooks
         self.tracking = tracking
         self.source = source
+        self.project = project
         self.context = context
         self.working_directory = working_directory
         self.keys: dict[str, str] = {}
@@ -381,6 +387,7 @@ class _Run:
                 working_directory=self.working_directory,
                 tracking=self.tracking,
                 source=self.source,
+                project=self.project,
             )
             again = result.retryable or (result.status == KILLED and result.exit_code == TIMED_OUT)
             if not again or retry == step.retries.count or self.is_set():
@@ -434,6 +441,7 @@ class _Run:
             progress=_nothing,
             working_directory=self.working_directory,
             source=self.source,
+            project=self.project,
         )
 
     def from_cache(self, step: PlannedStep, map_index: int, inputs: Inputs) -> StepResult | None:
@@ -501,7 +509,7 @@ class _Run:
                     environment=step.environment,
                     env_options={**self.course.overrides.env_options, **step.env_options},
                 )
-                environment, spec, options = resolve_environment(bare, self.settings, self.source)
+                environment, spec, options = resolve_environment(bare, self.settings, self.project)
                 key = environment.key(spec, options)
                 if not key.hit and key.digest not in made:
                     made.add(key.digest)

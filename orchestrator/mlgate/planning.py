@@ -127,7 +127,7 @@ def forecasts(planned: Planned, settings: Settings, overrides: Overrides | None 
 
 def _environment_line(step: PlannedStep, planned: Planned, settings: Settings, overrides: Overrides) -> str:
     bound = _bound(step, -1 if not step.settings else 0, planned, overrides)
-    environment, spec, options = resolve_environment(bound, settings, planned.source)
+    environment, spec, options = resolve_environment(bound, settings, planned.project)
     key = environment.key(spec, options)
     return f"{key.description} ({key.kind}, {'ready' if key.hit else 'to be built'})"
 
@@ -158,7 +158,7 @@ def _resolved(
     step: PlannedStep, map_index: int, planned: Planned, settings: Settings, overrides: Overrides
 ) -> ResolvedStep:
     bound = _bound(step, map_index, planned, overrides)
-    return resolve_step(bound, settings, progress=lambda _: None, source=planned.source)
+    return resolve_step(bound, settings, progress=lambda _: None, source=planned.source, project=planned.project)
 
 
 def _bound(step: PlannedStep, map_index: int, planned: Planned, overrides: Overrides) -> Any:

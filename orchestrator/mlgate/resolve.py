@@ -77,11 +77,13 @@ def resolve_step(
     progress: Callable[[str], None],
     working_directory: Path | None = None,
     source: Source | None = None,
+    project: ProjectSpec | None = None,
 ) -> ResolvedStep:
     """Find the project and check everything that the caller said against it.
 
     Args:
-        source: the step's source, when somebody has resolved it already (all steps of a pipeline share it).
+        source, project: the step's source and what its files say, when somebody has looked already (all steps of a
+            pipeline share them).
 
     Raises:
         ProjectError: what `mlgate_projects.errors` lists; every problem with its file, line, key and value.
@@ -89,7 +91,8 @@ def resolve_step(
     """
     if source is None:
         source = resolve_source(step.uri, step.version, commit=step.commit, cache_root=settings.git, progress=progress)
-    project = load_project(source.directory, read_environment=step.env_manager not in _NO_FILES)
+    if project is None:
+        project = load_project(source.directory, read_environment=step.env_manager not in _NO_FILES)
     entry_point = find_entry_point(project, step.entry_point)
     file = project.file or "MLproject"
     parameters = resolve(entry_point, step.parameters, working_directory or Path.cwd(), source.directory, file=file)
@@ -108,9 +111,10 @@ def resolve_step(
     )
 
 
-def resolve_environment(step: Step, settings: Settings, source: Source) -> tuple[Environment, EnvSpec, EnvOptions]:
+def resolve_environment(
+    step: Step, settings: Settings, project: ProjectSpec
+) -> tuple[Environment, EnvSpec, EnvOptions]:
     """The environment of a step, without looking at its parameters. Raises as `resolve_step` does."""
-    project = load_project(source.directory, read_environment=step.env_manager not in _NO_FILES)
     return _environment(step, settings, project, find_entry_point(project, step.entry_point))
 
 

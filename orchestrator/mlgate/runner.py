@@ -31,6 +31,7 @@ from mlgate_projects.errors import EnvironmentBuildError
 from mlgate_projects.ledger import Entry, open_entry
 from mlgate_projects.process import Cancel, Outcome, ProcessRequest, Stop, Stream
 from mlgate_projects.source import Source
+from mlgate_projects.spec import ProjectSpec
 from mlgate_tracking.entities import Param, RunStatus, StepRun
 from mlgate_tracking.errors import TrackingError
 
@@ -72,6 +73,7 @@ def run_step(
     working_directory: Path | None = None,
     tracking: Tracking | None = None,
     source: Source | None = None,
+    project: ProjectSpec | None = None,
 ) -> StepResult:
     """Run one step to its end and return what became of it.
 
@@ -79,7 +81,7 @@ def run_step(
         settings: read from the environment when None.
         working_directory: what `path` parameters are relative to; the current directory when None.
         tracking: a store that is open already (many steps of one pipeline share it).
-        source: the step's source, when it has been resolved already.
+        source, project: the step's source and what its files say, when somebody has looked already.
 
     Raises:
         ProjectError, UsageError: the project, a value or the environment's specification is wrong; no run was made.
@@ -88,7 +90,14 @@ def run_step(
     """
     settings = settings or load_settings()
     hooks = hooks or Hooks()
-    resolved = resolve_step(step, settings, progress=hooks.progress, working_directory=working_directory, source=source)
+    resolved = resolve_step(
+        step,
+        settings,
+        progress=hooks.progress,
+        working_directory=working_directory,
+        source=source,
+        project=project,
+    )
     for warning in resolved.warnings:
         hooks.warn(warning)
     with contextlib.ExitStack() as stack:

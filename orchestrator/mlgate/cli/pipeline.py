@@ -54,7 +54,14 @@ def pipeline_command(options: dict[str, Any], settings: Settings, cancel: thread
         return 0
     view = _view(planned.plan, options, cancel)
     with view:
-        result = run_plan(planned.plan, settings=settings, course=course, hooks=view.hooks(), source=planned.source)
+        result = run_plan(
+            planned.plan,
+            settings=settings,
+            course=course,
+            hooks=view.hooks(),
+            source=planned.source,
+            project=planned.project,
+        )
     _report(result, settings, options)
     return result.exit_code
 
