@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,17 @@ from mlgate_tracking.store.sql import SqlStore
 SECRET = b"the secret of the tests' servers"
 
 
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its schema and nothing else; copying it is quicker than making it."""
+    path = tmp_path_factory.mktemp("fresh") / "mlgate.db"
+    SqlStore(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
+def store(tmp_path: Path, fresh_database: Path) -> Iterator[SqlStore]:
+    shutil.copyfile(fresh_database, tmp_path / "mlgate.db")
     with SqlStore(f"sqlite:///{tmp_path / 'mlgate.db'}") as opened:
         yield opened
 
