@@ -515,7 +515,7 @@ def report(
                 {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"},
             ),
         )  # fmt: skip
-    console = Console()
+    console = Console(width=110)
     for peer in peers:
         console.print(f"filling {peer.name}: {sizes.runs} runs, {sizes.points:,} points", style="dim")
         peer.fill(sizes)
