@@ -105,7 +105,7 @@ def test_a_collection_starts_from_the_comparison(shared: SqlStore, monkeypatch: 
     ("collected", "scanned", "scan"), [(10, 1e6, False), (5_000, 200.0, True), (run_search.FEW, 1e9, True)]
 )
 def test_the_shorter_way_is_taken(collected: int, scanned: float, scan: bool) -> None:
-    assert run_search.scan_is_shorter(collected, scanned) is scan
+    assert run_search.scan_is_shorter(collected, scanned, run_search.FEW) is scan
 
 
 def test_a_larger_page_takes_no_more_statements(shared: SqlStore) -> None:

@@ -56,6 +56,8 @@ from mlgate_tracking.store.tables import (
 MAX_RESULTS = 50_000
 FEW = 20_000
 """How far runs are counted; so many and more are never collected where an index is in the wanted order."""
+FEW_ON_SERVERS = 5_000
+"""The same where counting in an index may have to visit the rows."""
 MAX_BRANCHES = 200
 """Experiments whose indexes are merged in one statement."""
 MAX_MERGED = 200_000
@@ -150,6 +152,7 @@ class _Search:
         self._orderings = orderings
         self._view_type = view_type
         self._limit = max_results + 1
+        self._few = FEW if self._dialect == "sqlite" else FEW_ON_SERVERS
 
     def page(self, last: SortKey | None) -> list[sa.Row[Any]]:
         """At most one row more than the page holds: `run_pk`, then the sort key."""
@@ -160,7 +163,7 @@ class _Search:
         if not drivers and self._orderings == _TAIL and segments:
             return self._scan(segments, last)  # the usual search: nothing to weigh
         driver, collected, scanned = self._weigh(drivers)
-        if segments and scan_is_shorter(collected, scanned):
+        if segments and scan_is_shorter(collected, scanned, self._few):
             return self._scan(segments, last)
         return self._collect(driver, last)
 
@@ -168,17 +171,18 @@ class _Search:
         """How many rows each way would touch.
 
         Returns:
-            the comparison to collect from (None for the whole scope), how many runs that collects (`FEW` for at least
-            so many), and how many a scan may expect to pass until a page is full, were the comparisons independent.
+            the comparison to collect from (None for the whole scope), how many runs that collects (counted up to
+            `_few`), and how many a scan may expect to pass until a page is full, were the comparisons independent.
         """
         scope = sa.select(sa.literal(1)).select_from(runs).where(among(runs.c.experiment_id, self._experiments))
         counts = [scope, *(driver.candidates for driver in drivers)]
         bounded = [
-            sa.select(sa.func.count()).select_from(each.limit(FEW).subquery()).scalar_subquery() for each in counts
+            sa.select(sa.func.count()).select_from(each.limit(self._few).subquery()).scalar_subquery()
+            for each in counts
         ]
         ever = sa.select(sa.func.max(runs.c.run_pk)).scalar_subquery()
         all_runs, in_scope, *numbers = self._connection.execute(sa.select(ever, *bounded)).one()
-        total = in_scope if in_scope < FEW else max(all_runs or 0, FEW)
+        total = in_scope if in_scope < self._few else max(all_runs or 0, self._few)
         passed = float(self._limit)
         for number in numbers:
             passed *= total / max(number, 1)
@@ -196,13 +200,19 @@ class _Search:
         if driver is not None:
             # The row keys come from the driver; SQLite must not walk an index of runs and test each.
             scope = unindexed(scope, self._dialect)
-            statement = statement.where(runs.c.run_pk.in_(driver.keys))
+            statement = statement.where(runs.c.run_pk.in_(self._collected(driver)))
         statement = statement.where(among(scope, self._experiments), *self._lifecycle())
         done = driver.comparison if driver is not None else None
         statement = statement.where(*(condition(each, self._dialect) for each in self._comparisons if each is not done))
         if last is not None:
             statement = statement.where(after(terms, last))
         return list(self._connection.execute(statement.limit(self._limit)))
+
+    def _collected(self, driver: _Driver) -> sa.Select[tuple[int]]:
+        """The driver's keys, so written that PostgreSQL too collects them before it looks at runs."""
+        if self._dialect != "postgresql":
+            return driver.keys
+        return sa.select(driver.keys.cte("collected").prefix_with("MATERIALIZED").c[0])
 
     def _term(self, ordering: Ordering) -> Term:
         if ordering.field.kind is not Kind.METRIC:
@@ -319,9 +329,9 @@ class _Search:
                 yield condition(comparison, self._dialect, walked=segment.first)
 
 
-def scan_is_shorter(collected: int, scanned: float) -> bool:
-    """Whether to walk an index, given how many rows each way would touch."""
-    return collected >= FEW or scanned < collected
+def scan_is_shorter(collected: int, scanned: float, few: int) -> bool:
+    """Whether to walk an index, given how many rows each way would touch; they were counted up to `few`."""
+    return collected >= few or scanned < collected
 
 
 # --- conditions ---------------------------------------------------------------------------------------------------
