@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 
 from mlgate_projects.envs import EnvKey, EnvOptions, Package, Prepared, Progress
 from mlgate_projects.envs.cache import Built, Cache, Fingerprint, digest_of
-from mlgate_projects.envs.container import TOKEN_LABEL, connect, run_container
+from mlgate_projects.envs.container import TOKEN_LABEL, connect, remove_leftovers, run_container
 from mlgate_projects.envs.docker_arguments import DockerArguments, parse_docker_arguments
 from mlgate_projects.errors import EnvironmentBuildError, EnvironmentUnavailable
-from mlgate_projects.process import Cancel, OnOutput, OnStart, Outcome, ProcessRequest
+from mlgate_projects.process import Cancel, OnOutput, OnStart, Outcome, ProcessRequest, Stream
 from mlgate_projects.spec import DockerSpec, EnvSpec
 
 CODE_IN_IMAGE = "/mlflow/projects/code"
@@ -72,16 +72,17 @@ class DockerEnvironment:
             if spec.dockerfile is None and _image(client, spec.image) is None:
                 _pull(client, spec.image, options, progress)
             cache = Cache(options.cache_root)
+            digest = _digest(client, spec, options)
 
             def build(_: Path) -> Built:
-                return _build(client, spec, options, progress)
+                return _build(client, spec, options, digest, progress)
 
             def usable(fingerprint: Fingerprint) -> bool:
                 return _image(client, fingerprint.location) is not None
 
             fingerprint, reused = cache.obtain(
                 self.kind,
-                _digest(client, spec, options),
+                digest,
                 build,
                 description=f"image {_shown(spec)}",
                 progress=progress,
@@ -200,7 +201,7 @@ def _digest(client: Any, spec: DockerSpec, options: EnvOptions) -> str:
     return digest_of(key)
 
 
-def _build(client: Any, spec: DockerSpec, options: EnvOptions, progress: Progress) -> Built:
+def _build(client: Any, spec: DockerSpec, options: EnvOptions, digest: str, progress: Progress) -> Built:
     name = spec.image
     repository = _repository(spec, options.project_directory)
     if spec.dockerfile is not None:
@@ -218,7 +219,7 @@ def _build(client: Any, spec: DockerSpec, options: EnvOptions, progress: Progres
     found = _image(client, name)
     if found is None:
         raise EnvironmentBuildError(f"image {name} was removed while it was made ready")
-    shell, python, packages = _probe(client, found["Id"])
+    shell, python, packages = _probe(client, found["Id"], f"probe-{digest}")
     extra = {"image": name, "image_id": found["Id"], "shell": shell}
     if name != spec.image:
         extra["made_here"] = "yes"
@@ -321,9 +322,25 @@ def _build_image(
         raise EnvironmentBuildError(f"building image {name}: {failure}", output="\n".join(told)[-_KEPT_OUTPUT:])
 
 
-def _probe(client: Any, image: str) -> tuple[str, str, tuple[Package, ...]]:
+def _probe(client: Any, image: str, token: str) -> tuple[str, str, tuple[Package, ...]]:
     """The image's shell, Python and packages: asked once for each image, in a container without network."""
-    answer = _ask(client, image, ["sh", "-c", _PROBE_SCRIPT, _PROBE]).splitlines()
+    said: list[bytes] = []
+
+    def on_output(stream: Stream, text: bytes) -> None:
+        if stream is Stream.STDOUT:
+            said.append(text)
+
+    remove_leftovers(token)  # of a builder of this environment that was killed: there is one at a time
+    config = {
+        "Image": image,
+        "Entrypoint": [],
+        "Cmd": ["sh", "-c", _PROBE_SCRIPT, _PROBE],
+        "Labels": {"mlgate": "probe", TOKEN_LABEL: token},
+        "HostConfig": {"NetworkMode": "none"},
+    }
+    request = ProcessRequest((), Path("/"), {}, timeout=_PROBE_WITHIN, token=token)
+    run_container(client, config, request, on_output, None, None)
+    answer = b"".join(said).decode(errors="replace").splitlines()
     shell = answer[0].strip() if answer else "sh"
     try:
         about = json.loads(answer[1])
@@ -331,32 +348,6 @@ def _probe(client: Any, image: str) -> tuple[str, str, tuple[Package, ...]]:
         return shell, about["python"], tuple(sorted(packages, key=lambda package: package.name.lower()))
     except (IndexError, ValueError, KeyError):
         return shell, "", ()
-
-
-def _ask(client: Any, image: str, command: list[str]) -> str:
-    """What a short command in the image prints; empty when it cannot run."""
-    import requests
-    from docker import errors
-
-    identity = None
-    try:
-        body = {
-            "Image": image,
-            "Entrypoint": [],
-            "Cmd": command,
-            "Labels": {"mlgate": "probe"},
-            "HostConfig": {"NetworkMode": "none"},
-        }
-        identity = client.create_container_from_config(body)["Id"]
-        client.start(identity)
-        if client.wait(identity, timeout=_PROBE_WITHIN)["StatusCode"] != 0:
-            return ""
-        return str(client.logs(identity, stdout=True, stderr=False).decode(errors="replace"))
-    except (errors.APIError, requests.exceptions.RequestException):
-        return ""
-    finally:
-        if identity is not None:
-            client.remove_container(identity, force=True, v=True)
 
 
 def _container(
