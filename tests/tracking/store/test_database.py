@@ -196,3 +196,13 @@ def test_a_password_does_not_get_into_a_message() -> None:
     with pytest.raises(InvalidParameterValue) as caught:
         open_database("oracle://ann:se:cret@host/name")
     assert "cret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello, this is no database at all " * 50)
+    with pytest.raises(BadRequest, match="the database cannot be used: file is not a database"):
+        open_database(f"sqlite:///{tmp_path}/notes.txt")
+    with pytest.raises(BadRequest, match=r"cannot make .*notes.txt: "):
+        open_database(f"sqlite:///{tmp_path}/notes.txt/store.db")
+    with pytest.raises(BadRequest, match="the database cannot be used: unable to open database file"):
+        open_database(f"sqlite:///{tmp_path}")

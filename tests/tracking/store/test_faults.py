@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from mlgate_tracking.entities import Metric, Param
-from mlgate_tracking.errors import TemporarilyUnavailable
+from mlgate_tracking.errors import BadRequest, TemporarilyUnavailable
 from mlgate_tracking.store import database
 from mlgate_tracking.store.sql import SqlStore
 from mlgate_tracking.testing.stores import at_once, fresh
@@ -135,6 +136,16 @@ def test_a_server_that_is_not_there_is_a_temporary_error(monkeypatch: pytest.Mon
     for kind in ("postgresql", "mysql"):
         with pytest.raises(TemporarilyUnavailable, match="the database is away, try again"):
             SqlStore(f"{kind}://nobody@127.0.0.1:{databases.free_port()}/nothing")
+
+
+@pytest.mark.database
+def test_a_server_that_refuses_us_is_not_waited_for(server: databases.PostgreSQL | databases.MariaDB) -> None:
+    url = make_url(server.create())
+    for wrong in (url.set(database="other"), url.set(username="somebody", password="x")):
+        started = time.monotonic()
+        with pytest.raises(BadRequest, match="the database cannot be used: "):
+            SqlStore(wrong.render_as_string(hide_password=False))
+        assert time.monotonic() - started < database.PATIENCE / 2
 
 
 @pytest.mark.database

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from mlgate_tracking.errors import Conflict, InternalError, InvalidParameterValue, TemporarilyUnavailable
+from mlgate_tracking.errors import BadRequest, Conflict, InternalError, InvalidParameterValue, TemporarilyUnavailable
 from mlgate_tracking.store.dialects import Dialect, Trouble, driver_error
 from mlgate_tracking.store.transaction import Transaction
 
@@ -80,6 +80,8 @@ def _as_tracking_error(trouble: Trouble, error: BaseException) -> Exception:
         return Conflict(f"the write kept losing a race with other writers: {cause}")
     if trouble is Trouble.TAKEN:
         return Conflict(f"the write repeats a value that must be unique: {cause}")
+    if trouble is Trouble.REFUSED:
+        return BadRequest(f"the database cannot be used: {cause}")
     if trouble is Trouble.FULL:
         return InternalError(f"the database cannot write, make room on its disk: {cause}")
     if trouble is Trouble.BUSY:

@@ -17,6 +17,10 @@ _PLACEHOLDER = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
 _SQLITE_CONSTRAINT_UNIQUE = 2067
 _SQLITE_CONSTRAINT_PRIMARYKEY = 1555
 _POSTGRESQL_AWAY = ("08", "57P", "53300")
+_POSTGRESQL_REFUSED = re.compile(
+    r"FATAL:.*(authentication failed|does not exist|no pg_hba\.conf entry|permission denied|not permitted to log in)"
+)
+_MYSQL_REFUSED = (1044, 1045, 1049, 1130, 1698)
 _MYSQL_AWAY = (0, 1040, 1053, 1927, 2002, 2003, 2006, 2013, 2014, 2055)
 
 
@@ -28,6 +32,7 @@ class Trouble(Enum):
     AWAY = "the database is not there: reconnect and run the transaction again"
     BUSY = "locked by somebody else for longer than we wait"
     FULL = "no room to write"
+    REFUSED = "no database of ours, or not for this account: nothing that waiting mends"
     OTHER = "a defect, or a request that the database refuses"
 
 
@@ -76,7 +81,8 @@ class Dialect:
             return Trouble.BUSY
         if primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return Trouble.FULL
-        return Trouble.OTHER
+        unusable = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+        return Trouble.REFUSED if primary in unusable else Trouble.OTHER
 
 
 class PostgreSQL(Dialect):
@@ -98,8 +104,11 @@ class PostgreSQL(Dialect):
         state = error.sqlstate or ""
         if state in ("40001", "40P01", "23505"):
             return Trouble.RETRY
-        if state.startswith(_POSTGRESQL_AWAY) or (not state and isinstance(error, psycopg.OperationalError)):
+        if state.startswith(_POSTGRESQL_AWAY):
             return Trouble.AWAY
+        if not state and isinstance(error, psycopg.OperationalError):
+            # No connection: the server is not there, or it is, and gave a reason that comes without a code.
+            return Trouble.REFUSED if _POSTGRESQL_REFUSED.search(str(error)) else Trouble.AWAY
         if state.startswith("53"):
             return Trouble.FULL
         return Trouble.BUSY if state == "55P03" else Trouble.OTHER
@@ -148,6 +157,8 @@ class MySQL(Dialect):
             return Trouble.BUSY
         if code in (1021, 1114, 28, 3):
             return Trouble.FULL
+        if code in _MYSQL_REFUSED:
+            return Trouble.REFUSED
         return Trouble.AWAY if code in _MYSQL_AWAY else Trouble.OTHER
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from mlgate_tracking.errors import InvalidParameterValue
+from mlgate_tracking.errors import BadRequest, InvalidParameterValue
 from mlgate_tracking.store.database import Database, Work
 from mlgate_tracking.store.dialects import Dialect, Trouble, driver_error
 from mlgate_tracking.store.transaction import Transaction
@@ -33,7 +33,9 @@ T = TypeVar("T")
 LARGEST_GROUP = 256
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another process that is writing."""
-_PAGE_CACHE_KIB = 64 * 1024
+READERS_KEPT = 8
+"""Idle reading connections; each has memory of its own."""
+_PAGE_CACHE_KIB = 16 * 1024
 
 
 def database_path(uri: str) -> Path:
@@ -103,7 +105,10 @@ class SQLiteDatabase(Database):
             raise InvalidParameterValue(
                 f"store URI {uri!r}: synchronous={self._synchronous.lower()!r} is unknown; use normal or full"
             )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadRequest(f"store URI {uri!r}: cannot make {self.path.parent}: {error.strerror}") from error
         self._closed = False
         self._engine: sa.Engine | None = None
         self._readers: deque[_Connection] = deque()
@@ -164,7 +169,7 @@ class SQLiteDatabase(Database):
                 if connection.raw.in_transaction:
                     connection.raw.execute("ROLLBACK")
         finally:
-            if self._closed:
+            if self._closed or len(self._readers) >= READERS_KEPT:
                 connection.close()
             else:
                 self._readers.append(connection)
