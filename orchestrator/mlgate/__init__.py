@@ -6,9 +6,10 @@ is in the modules. Importing this package loads nothing: names are looked up on 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # the real one would load `typing`, which costs more than all the rest of this module
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlgate.api import run_pipeline, run_project
 
 __version__ = "0.1.0"

@@ -9,18 +9,11 @@ from typing import Any
 import pytest
 
 from tests.support.cli import get_run, run_json
-from tests.support.environments import environments_directory
 from tests.support.git import git, make_repository
 
-pytestmark = [pytest.mark.venv, pytest.mark.slow]
+pytestmark = [pytest.mark.venv, pytest.mark.slow, pytest.mark.usefixtures("shared_environments")]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "iris"
-
-
-@pytest.fixture(autouse=True)
-def _shared_environments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The project's environment is built once and kept between test runs."""
-    monkeypatch.setenv("MLGATE_ENVS", str(environments_directory() / "mlgate-envs"))
 
 
 def outcomes(result: dict[str, Any]) -> dict[str, bool]:
