@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mlgate_tracking.artifacts import ArtifactRepository, DirectTransfer, UploadPart, repository_for
-from mlgate_tracking.artifacts.objects import PART_SIZE, part_size
+from mlgate_tracking.artifacts.objects import PART_SIZE
 from mlgate_tracking.artifacts.s3 import S3Repository, _client
 from mlgate_tracking.entities import FileInfo
 from mlgate_tracking.errors import (
@@ -117,14 +117,6 @@ def test_a_whole_bucket_can_be_the_root(moto_endpoint: str, monkeypatch: pytest.
     assert paths_below(root) == []
 
 
-def test_neighbours_with_the_same_beginning_stay_apart(s3: S3Repository) -> None:
-    put(s3, "model/a.txt")
-    neighbour = S3Repository(s3.root_uri + "-other")
-    put(neighbour, "b.txt")
-    s3.delete("")
-    assert paths_below(neighbour) == ["b.txt"]
-
-
 def test_keys_that_this_api_cannot_spell_are_left_out(s3: S3Repository) -> None:
     put(s3, "good.txt")
     for key in ("../escape.txt", "a//b.txt", "back\\slash", "folder/", "hash#tag"):
@@ -139,12 +131,6 @@ def test_a_bucket_must_be_named() -> None:
 
 
 # --- parts and checksums ---------------------------------------------------------------------------------------------
-
-
-def test_parts_grow_so_that_ten_thousand_reach_terabytes() -> None:
-    assert part_size(1) == part_size(1000) == PART_SIZE
-    assert part_size(1001) == 2 * PART_SIZE
-    assert sum(part_size(number) for number in range(1, 10_001)) > 5 * 10**12
 
 
 def _unfinished(repository: S3Repository) -> list[Any]:

@@ -84,15 +84,27 @@ class AzureRepository(ObjectRepository):
                     raise
                 return None
 
-    def _read(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
+    def _read(self, key: str, start: int, end: int | None) -> Iterator[bytes] | None:
+        from azure.core.exceptions import HttpResponseError
+
         section = {} if start == 0 and end is None else {"offset": start}
         if end is not None:
             section["length"] = end - start
         with self._translated(key):
-            stream = self.client.download_blob(key, **section)
+            try:
+                stream = self.client.download_blob(key, **section)
+            except HttpResponseError as error:
+                if error.status_code == 404 and _code(error) != "ContainerNotFound":
+                    return None
+                if error.status_code == 416:
+                    return iter(())
+                raise
+        if _is_folder(stream.properties):
+            return None
         stored = stream.properties.content_settings.content_md5
-        check = start == 0 and end is None and stored
-        return self._chunks(key, stream, bytes(stored) if check else None)
+        total = (stream.properties.content_range or "").rpartition("/")[2]
+        whole = start == 0 and total in ("", str(stream.size))
+        return self._chunks(key, stream, bytes(stored) if whole and stored else None)
 
     def _chunks(self, key: str, stream: Any, expected: bytes | None) -> Iterator[bytes]:
         digest = hashlib.md5(usedforsecurity=False)

@@ -54,12 +54,14 @@ class GcsRepository(ObjectRepository):
             found = self.bucket.get_blob(key)
         return None if found is None else int(found.size)
 
-    def _read(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
+    def _read(self, key: str, start: int, end: int | None) -> Iterator[bytes] | None:
         with self._translated(key):
             found = self.bucket.get_blob(key)
         if found is None:
-            raise self.missing(key)
-        return self._chunks(found, start, int(found.size) if end is None else end, check=start == 0 and end is None)
+            return None
+        size = int(found.size)
+        last = size if end is None else min(end, size)
+        return self._chunks(found, start, last, check=start == 0 and last == size)
 
     def _chunks(self, found: Any, start: int, end: int, *, check: bool) -> Iterator[bytes]:
         """One request a chunk, all for the version that was there at the beginning; the library repeats lost ones."""

@@ -53,8 +53,8 @@ class ObjectRepository(Repository):
         """Bytes of an object; None when there is none."""
 
     @abstractmethod
-    def _read(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
-        """An object's bytes in chunks; opened by the call itself. `missing` when there is none."""
+    def _read(self, key: str, start: int, end: int | None) -> Iterator[bytes] | None:
+        """An object's bytes in chunks, opened by the call itself; nothing beyond its end. None when there is none."""
 
     @abstractmethod
     def _page(self, prefix: str, limit: int | None, token: str | None) -> Listing:
@@ -76,14 +76,13 @@ class ObjectRepository(Repository):
     def download(self, path: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         check_range(start, end)
         safe = self._file_path(path)
-        size = self._size(self.key(safe))
-        if size is None:
-            raise self.is_directory(safe) if self._is_folder(safe) else self.missing(safe)
-        last = size if end is None else min(end, size)
-        if start >= last:
+        if start == end:
+            self.file_size(safe)
             return iter(())
-        whole = start == 0 and last == size
-        return self._read(self.key(safe), start, None if whole else last)
+        chunks = self._read(self.key(safe), start, end)
+        if chunks is None:
+            raise self.is_directory(safe) if self._is_folder(safe) else self.missing(safe)
+        return chunks
 
     def stat(self, path: str) -> FileInfo | None:
         safe = safe_path(path)
@@ -233,21 +232,12 @@ class ObjectWriter(Writer):
 
 
 def resuming(
-    open_at: Callable[[int], Iterator[bytes]], start: int, interrupted: tuple[type[Exception], ...]
-) -> Iterator[bytes]:
-    """The chunks that `open_at(position)` gives, opened anew where they broke off.
-
-    The first opening happens in the call itself, so that a missing object is noticed before the first chunk.
-    """
-    return _resuming(open_at, open_at(start), start, interrupted)
-
-
-def _resuming(
-    open_at: Callable[[int], Iterator[bytes]],
     chunks: Iterator[bytes],
     position: int,
+    open_at: Callable[[int], Iterator[bytes]],
     interrupted: tuple[type[Exception], ...],
 ) -> Iterator[bytes]:
+    """The chunks, which begin at `position`, gone on with by `open_at(position)` where they break off."""
     left = _RESUMPTIONS
     while True:
         try:

@@ -76,30 +76,33 @@ class S3Repository(ObjectRepository):
                 raise
         return int(found["ContentLength"])
 
-    def _read(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
+    def _read(self, key: str, start: int, end: int | None) -> Iterator[bytes] | None:
         import urllib3.exceptions
         from botocore.exceptions import HTTPClientError, IncompleteReadError
 
-        etag: list[str] = []
-        digest = _EtagDigest() if start == 0 and end is None else None
+        with self._translated(key):
+            try:
+                first = self._get(key, start, end)
+            except self.client.exceptions.ClientError as error:
+                if _code(error) == "NoSuchKey":
+                    return None
+                if _status(error) == 416:
+                    return iter(())
+                raise
 
-        def open_at(position: int) -> Iterator[bytes]:
-            arguments: dict[str, Any] = {"Bucket": self.bucket, "Key": key, **self.reading}
-            if position or end is not None:
-                arguments["Range"] = f"bytes={position}-{'' if end is None else end - 1}"
-            if etag:  # never continue with another version of the file
-                arguments["IfMatch"] = etag[0]
-            with self._translated(key):
-                found = self.client.get_object(**arguments)
-            etag.append(found["ETag"])
-            if digest is not None and position == 0:
-                digest.expect(found)
-            chunks: Iterator[bytes] = found["Body"].iter_chunks(CHUNK_SIZE)
-            return chunks
+        def go_on(position: int) -> Iterator[bytes]:
+            with self._translated(key):  # never with another version of the file
+                return _chunks(self._get(key, position, end, IfMatch=first["ETag"]))
 
         interrupted = (HTTPClientError, IncompleteReadError, urllib3.exceptions.HTTPError, ConnectionError)
-        chunks = resuming(open_at, start, interrupted)
-        return chunks if digest is None else digest.checked(chunks, self._where(key))
+        chunks = resuming(_chunks(first), start, go_on, interrupted)
+        total = int(first.get("ContentRange", "/0").rpartition("/")[2]) or int(first["ContentLength"])
+        whole = start == 0 and int(first["ContentLength"]) == total
+        return _EtagDigest(first).checked(chunks, self._where(key)) if whole else chunks
+
+    def _get(self, key: str, start: int, end: int | None, **condition: str) -> Any:
+        section = {} if start == 0 and end is None else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+        return self.client.get_object(Bucket=self.bucket, Key=key, **self.reading, **section, **condition)
 
     def _page(self, prefix: str, limit: int | None, token: str | None) -> Listing:
         arguments: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "Delimiter": "/"}
@@ -231,11 +234,7 @@ class _EtagDigest:
     a key of KMS or of the customer's own it is neither.
     """
 
-    def __init__(self) -> None:
-        self._expected: str | None = None
-        self._parted = False
-
-    def expect(self, found: Mapping[str, Any]) -> None:
+    def __init__(self, found: Mapping[str, Any]) -> None:
         etag = found["ETag"].strip('"')
         self._parted = "-" in etag
         known = len(etag) == 32 or (self._parted and found.get("Metadata", {}).get(_PARTED_BY) == "1")
@@ -308,6 +307,11 @@ def _upload_options(text: str | None) -> dict[str, Any]:
             f"MLFLOW_S3_UPLOAD_EXTRA_ARGS: unknown option {unknown[0]!r}; use {', '.join(sorted(_UPLOAD_OPTIONS))}"
         )
     return options
+
+
+def _chunks(found: Mapping[str, Any]) -> Iterator[bytes]:
+    chunks: Iterator[bytes] = found["Body"].iter_chunks(CHUNK_SIZE)
+    return chunks
 
 
 def _md5(body: bytes) -> str:

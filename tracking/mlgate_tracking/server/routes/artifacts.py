@@ -10,7 +10,7 @@ import msgspec
 from mlgate_tracking import wire
 from mlgate_tracking.artifacts import ArtifactRepository, DirectTransfer, UploadPart, is_proxied
 from mlgate_tracking.artifacts.paths import join_path, safe_path
-from mlgate_tracking.entities import FileInfo
+from mlgate_tracking.entities import FileInfo, Page
 from mlgate_tracking.errors import InvalidParameterValue, NotImplementedByStore
 from mlgate_tracking.server.access import check_may_write
 from mlgate_tracking.server.decode import Request, Text, required
@@ -37,6 +37,9 @@ class ListModelArtifacts(Request, frozen=True):
 
 class ListProxied(Request, frozen=True):
     path: str = ""
+    # Additions of ours: MLflow's clients know no pages here and get everything.
+    max_results: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
+    page_token: str = ""
 
 
 class PresignUpload(Request, frozen=True):
@@ -101,9 +104,11 @@ def _listing(call: Call, uri: str, path: str) -> Json:
 
 def list_proxied(call: Call, request: ListProxied) -> Json:
     """List one level below the artifacts destination, by name."""
-    page = call.server.proxied.list(safe_path(request.path))
-    entries = [FileInfo(posixpath.basename(entry.path), entry.is_dir, entry.size) for entry in page.items]
-    return {"files": [wire.file_info_to_wire(entry) for entry in entries]} if entries else {}
+    page = call.server.proxied.list(
+        safe_path(request.path), max_results=request.max_results, page_token=request.page_token or None
+    )
+    entries = tuple(FileInfo(posixpath.basename(entry.path), entry.is_dir, entry.size) for entry in page.items)
+    return wire.page_to_wire("files", Page(entries, page.token), wire.file_info_to_wire)
 
 
 def presign_upload(call: Call, request: PresignUpload) -> Json:
@@ -198,8 +203,10 @@ ENDPOINTS = (
     ),
 )  # fmt: skip
 
+_TOKEN = {"next_page_token": "string"}
+
 PROXY_ENDPOINTS = (
-    endpoint("GET", _PROXY + "artifacts", ListProxied, list_proxied, files="FileInfo[]"),
+    endpoint("GET", _PROXY + "artifacts", ListProxied, list_proxied, files="FileInfo[]", **_TOKEN),
     endpoint(
         "POST", _PROXY + "mpu/create/{directory:path}", CreateMultipart, create_multipart,
         upload_id="string", credentials="object[]",
