@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlgate.policy import gate_problems
 from mlgate.references import has_references
 from mlgate.units import seconds
 from mlgate_projects.errors import Problem
@@ -335,6 +334,8 @@ class _Reader:
         if "on_reject" in data:
             self.one_of(data["on_reject"], (*path, "on_reject"), ("skip", "fail"))
         if data.get("gates") is not None:
+            from mlgate.policy import gate_problems  # the gates come with it, which most pipelines do not need
+
             place = self.place_function()
             self.problems += gate_problems(
                 data["gates"], file=self.file, path=(*self.prefix(), *path, "gates"), place=place

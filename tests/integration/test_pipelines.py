@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -414,3 +416,26 @@ def test_the_python_api_returns_typed_results(project: Path) -> None:
     with pytest.raises(PipelineFailed) as caught:
         api.run_pipeline(str(failing), "retrain")
     assert caught.value.result.steps["broken"].status == "FAILED"
+
+
+def test_on_a_terminal_the_steps_are_a_live_tree(tmp_path: Path) -> None:
+    """Standard error is a terminal here: the tree is drawn there, with output above it and a summary at the end."""
+    project = project_dir(tmp_path / "p", {"MLproject": FAILING, "fixed": ""})
+    ours, theirs = os.openpty()
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
+    process = subprocess.Popen(
+        [*RUN, str(project), "--pipeline", "retrain"], stdout=subprocess.PIPE, stderr=theirs, env=env, text=True
+    )
+    os.close(theirs)
+    drawn = b""
+    with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+        while piece := os.read(ours, 65536):
+            drawn += piece
+    os.close(ours)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, drawn.decode()
+    screen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode())
+    assert "✓ first" in screen
+    assert "✓ beside2" in screen
+    assert "[first] fine" in screen
+    assert "6 finished" in stdout
