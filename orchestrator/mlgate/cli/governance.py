@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,13 +79,24 @@ def desk(
 
     with open_tracking(load_settings(tracking_uri=tracking_uri)) as tracking:
         base = (directory or Path.cwd()).absolute()
-        with Measurer(
-            tracking,
-            base=base,
-            env_manager=env_manager,
-            progress=lambda line: click.echo(line, err=True),
-        ) as measurer:
+        with (
+            _importable(base),
+            Measurer(
+                tracking, base=base, env_manager=env_manager, progress=lambda line: click.echo(line, err=True)
+            ) as measurer,
+        ):
             yield Desk(tracking, tracking.store, user or whoami(), measurer.measure)
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Functions that a policy names stand beside it, where an installed command does not look by itself."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder))
 
 
 def webhook_settings() -> Any:

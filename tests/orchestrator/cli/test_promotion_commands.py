@@ -215,3 +215,14 @@ def test_webhooks_of_an_embedded_store_are_told_by_the_command(
         assert mlgate("webhooks", "remove", made)[0] == 0
         mlgate("rollback", "iris", "--to", "2")
         assert len(receiver.received) == 1
+
+
+def test_functions_of_a_policy_stand_beside_it(mlgate: Command, policy: Path, tmp_path: Path) -> None:
+    (tmp_path / "our_rules.py").write_text(
+        "def even(evidence, but):\n    return evidence.candidate.version in (2, but), 'odd'\n"
+    )
+    policy.write_text("to: {alias: champion}\ngates: [{python: {call: 'our_rules:even', settings: {but: 3}}}]")
+    codes = [
+        mlgate("gate", "check", "iris", version, "--policy", policy, "--directory", tmp_path)[0] for version in "123"
+    ]
+    assert codes == [1, 0, 0]

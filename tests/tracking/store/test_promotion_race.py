@@ -137,7 +137,5 @@ def test_thirty_two_promoters_a_thousand_rounds_on_sqlite(tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.database
 @pytest.mark.timeout(600)
-def test_thirty_two_promoters_a_thousand_rounds_on_a_server(server: databases.PostgreSQL | databases.MariaDB) -> None:
-    if isinstance(server, databases.MariaDB):
-        pytest.skip("the contract's own race runs on MariaDB; a thousand rounds on PostgreSQL are enough")
-    assert race(server.create(), processes=4, rounds=1000, kills=0.03, seed=2) > 10
+def test_thirty_two_promoters_a_thousand_rounds_on_postgresql(postgresql: databases.PostgreSQL) -> None:
+    assert race(postgresql.create(), processes=4, rounds=1000, kills=0.03, seed=2) > 10
