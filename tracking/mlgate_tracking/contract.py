@@ -26,6 +26,7 @@ from mlgate_tracking.entities import (
     ModelVersion,
     Page,
     Param,
+    Point,
     RegisteredModel,
     Run,
     RunInfo,
@@ -203,6 +204,13 @@ class Store(Promotions):
         self, run_id: str, key: str, *, max_results: int | None = None, page_token: str | None = None
     ) -> Page[Metric]:
         """All points, ordered by timestamp, step, value. An unknown run or key gives an empty page."""
+
+    def metric_points(
+        self, run_id: str, key: str, *, max_results: int | None = None, page_token: str | None = None
+    ) -> Page[Point]:
+        """`metric_history` as plain tuples, for whoever hands very many on."""
+        page = self.metric_history(run_id, key, max_results=max_results, page_token=page_token)
+        return Page(tuple((point.timestamp, point.step, point.value) for point in page.items), page.token)
 
     @abstractmethod
     def metric_history_sampled(

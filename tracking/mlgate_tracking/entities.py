@@ -97,6 +97,10 @@ class Metric:
     run_id: str | None = None
 
 
+Point = tuple[int, int, float]
+"""A point of a known metric: timestamp, step, value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Experiment:
     experiment_id: str
@@ -344,6 +348,7 @@ __all__ = [
     "ModelVersion",
     "Page",
     "Param",
+    "Point",
     "RegisteredModel",
     "Run",
     "RunData",

@@ -38,6 +38,8 @@ from mlgate_tracking.entities import (
 Json = dict[str, Any]
 T = TypeVar("T")
 
+_INFINITIES = (float("inf"), float("-inf"))
+
 
 def _present(**fields: Any) -> Json:
     return {key: value for key, value in fields.items() if value is not None and value != []}
@@ -51,7 +53,7 @@ def double_to_wire(value: float) -> float | str:
     """A double as JSON can hold it."""
     if value != value:  # noqa: PLR0124 - only NaN differs from itself
         return "NaN"
-    if value in (float("inf"), float("-inf")):
+    if value in _INFINITIES:
         return "Infinity" if value > 0 else "-Infinity"
     return value
 

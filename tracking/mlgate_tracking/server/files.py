@@ -7,6 +7,7 @@ import mimetypes
 import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -161,16 +162,24 @@ class Files:
     # --- streams ----------------------------------------------------------------------------------------------------
 
     async def _receive_file(self, request: Request, writer: ArtifactWriter, limit: int | None = None) -> int:
+        """Hand the body to a thread block by block; the next block is received while one is being written."""
         size = 0
+        writing: asyncio.Future[None] | None = None
         try:
             async for block in _blocks(request):
-                size += len(block)
+                size += sum(map(len, block))
                 if limit is not None and size > limit:
                     raise InvalidParameterValue(f"the file is longer than {limit} bytes; log it with a client instead")
-                await self._in_thread(lambda data=block: writer.write(data))  # type: ignore[misc]
+                if writing is not None:
+                    await writing
+                writing = asyncio.ensure_future(self._in_thread(partial(_write_all, writer, block)))
+            if writing is not None:
+                await writing
             if limit is None or size:
                 await self._in_thread(writer.commit)
         finally:
+            if writing is not None and not writing.done():
+                await asyncio.wait([writing])
             await self._in_thread(writer.abort)
         return size
 
@@ -211,32 +220,40 @@ class Files:
                 close()
 
 
-async def _blocks(request: Request) -> AsyncIterator[bytes]:
+def _write_all(writer: ArtifactWriter, block: list[bytes]) -> None:
+    for chunk in block:
+        writer.write(chunk)
+
+
+async def _blocks(request: Request) -> AsyncIterator[list[bytes]]:
     """The body in blocks large enough to be worth a thread's while; unpacked if it came compressed."""
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip"):
         raise InvalidParameterValue(f"Content-Encoding is {encoding}; send gzip or identity")
     unpack = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
-    gathered = bytearray()
+    gathered: list[bytes] = []
+    size = 0
     async for chunk in request.stream():
-        rest = chunk
-        while rest:
-            if unpack:
-                try:
-                    gathered += unpack.decompress(rest, BLOCK)
-                except zlib.error as error:
-                    raise InvalidParameterValue(f"the file is not valid gzip: {error}") from None
-                rest = unpack.unconsumed_tail
-            else:
-                gathered += rest
-                rest = b""
-            if len(gathered) >= BLOCK:
-                yield bytes(gathered)
-                gathered.clear()
+        for part in _unpacked(unpack, chunk) if unpack else (chunk,):
+            gathered.append(part)
+            size += len(part)
+            if size >= BLOCK:
+                yield gathered
+                gathered, size = [], 0
     if unpack and not unpack.eof:
         raise InvalidParameterValue("the file is not valid gzip: it ends early")
-    if gathered:
-        yield bytes(gathered)
+    if size:
+        yield gathered
+
+
+def _unpacked(unpack: zlib._Decompress, chunk: bytes) -> Iterator[bytes]:
+    """What a chunk holds, at most a block at a time however much it grows."""
+    while chunk:
+        try:
+            yield unpack.decompress(chunk, BLOCK)
+        except zlib.error as error:
+            raise InvalidParameterValue(f"the file is not valid gzip: {error}") from None
+        chunk = unpack.unconsumed_tail
 
 
 def _range(header: str | None, size: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mlgate_tracking.entities import Metric, Page
+from mlgate_tracking.entities import Metric, Page, Point
 from mlgate_tracking.errors import InvalidParameterValue, ResourceDoesNotExist
 from mlgate_tracking.store.dialects import in_list
 from mlgate_tracking.store.keys import KeyTable
@@ -100,11 +100,17 @@ class MetricStore(StorePart):
     def metric_history(
         self, run_id: str, key: str, *, max_results: int | None = None, page_token: str | None = None
     ) -> Page[Metric]:
+        page = self.metric_points(run_id, key, max_results=max_results, page_token=page_token)
+        return Page(tuple(Metric(key, value, timestamp, step) for timestamp, step, value in page.items), page.token)
+
+    def metric_points(
+        self, run_id: str, key: str, *, max_results: int | None = None, page_token: str | None = None
+    ) -> Page[Point]:
         if max_results is not None and max_results < 1:
             raise InvalidParameterValue(f"max_results {max_results} is not positive")
         after = _read_token(page_token) if page_token else None
 
-        def work(tx: Transaction) -> Page[Metric]:
+        def work(tx: Transaction) -> Page[Point]:
             found = tx.row(
                 "SELECT run_pk, (SELECT key_id FROM attribute_keys WHERE name = :name) "
                 "FROM runs WHERE run_id = :run_id",
@@ -126,8 +132,7 @@ class MetricStore(StorePart):
                 del rows[max_results:]
                 token = _write_token(rows[-1])
             return Page(
-                tuple(Metric(key, double_from(value, nan), timestamp, step) for timestamp, step, value, nan in rows),
-                token,
+                tuple((timestamp, step, double_from(value, nan)) for timestamp, step, value, nan in rows), token
             )
 
         return self.read(work)

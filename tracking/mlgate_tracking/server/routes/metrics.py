@@ -39,13 +39,18 @@ class GetHistoryBulkInterval(Request, frozen=True):
 
 def get_history(call: Call, request: GetHistory) -> Json:
     """All points of one metric of a run, ordered by timestamp, step and value."""
-    page = call.store.metric_history(
+    key = request.metric_key
+    page = call.store.metric_points(
         required(request.run_id or request.run_uuid, "run_id"),
-        request.metric_key,
+        key,
         max_results=request.max_results,
         page_token=request.page_token or None,
     )
-    return wire.page_to_wire("metrics", page, wire.metric_to_wire)
+    points = [
+        {"key": key, "value": wire.double_to_wire(value), "timestamp": timestamp, "step": step}
+        for timestamp, step, value in page.items
+    ]
+    return {**({"metrics": points} if points else {}), **({"next_page_token": page.token} if page.token else {})}
 
 
 def get_history_bulk(call: Call, request: GetHistoryBulk) -> Json:
