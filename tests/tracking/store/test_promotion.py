@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from mlgate_tracking.store.sql import SqlStore
-from mlgate_tracking.testing.promotions import PromotionConformance
+from mlgate_tracking.testing.promotions import DeliveryConformance, PromotionConformance
 
 
 @pytest.fixture(scope="module")
@@ -17,4 +17,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
 
 
 class TestSQLitePromotion(PromotionConformance):
+    pass
+
+
+class TestSQLiteDelivery(DeliveryConformance):
     pass

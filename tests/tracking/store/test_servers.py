@@ -8,7 +8,7 @@ import pytest
 
 from mlgate_tracking.store.sql import SqlStore
 from mlgate_tracking.testing.logged_models import LoggedModelConformance
-from mlgate_tracking.testing.promotions import PromotionConformance
+from mlgate_tracking.testing.promotions import DeliveryConformance, PromotionConformance
 from mlgate_tracking.testing.registry import RegistryConformance
 from mlgate_tracking.testing.search import SearchConformance
 from mlgate_tracking.testing.served import TraceConformance, WebhookConformance
@@ -53,4 +53,8 @@ class TestServerWebhooks(WebhookConformance):
 
 
 class TestServerPromotion(PromotionConformance):
+    pass
+
+
+class TestServerDelivery(DeliveryConformance):
     pass

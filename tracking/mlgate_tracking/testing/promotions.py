@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from mlgate_tracking.contract import Store
-from mlgate_tracking.entities import Fence
+from mlgate_tracking.contract import ServerStore, Store
+from mlgate_tracking.entities import Fence, WebhookEvent
 from mlgate_tracking.errors import (
     BadRequest,
     Conflict,
@@ -566,4 +566,90 @@ class PromotionConformance:
         assert view.holder(model, CHAMPION) == Holder()
 
 
-__all__ = ["CHAMPION", "PRODUCTION", "PromotionConformance"]
+class DeliveryConformance:
+    """What every store that can stand behind a server must do with the deliveries of events.
+
+    Unlike the other tests these look at everything that waits, so they need a store of their own.
+    """
+
+    @pytest.fixture(autouse=True)
+    def _only_ours(self, store: ServerStore) -> None:
+        """What other tests left waiting is of no interest here."""
+        for webhook in store.list_webhooks().items:
+            store.delete_webhook(webhook.webhook_id)
+
+    @pytest.fixture
+    def models(self, store: ServerStore) -> tuple[str, str]:
+        names = (fresh("model"), fresh("model"))
+        for name in names:
+            store.create_registered_model(name)
+            for _ in range(3):
+                store.create_model_version(name, "s3://bucket/model")
+        return names
+
+    def listen(self, store: ServerStore, *actions: str) -> str:
+        events = [WebhookEvent("model_version", action) for action in actions or ("promoted",)]
+        return store.create_webhook("hook", "https://example.org/", events, secret="hush").webhook_id  # noqa: S106
+
+    def promote(self, store: ServerStore, model: str, version: int) -> str:
+        return store.promote(PromotionRequest(model, version, CHAMPION)).event_id
+
+    def test_each_model_comes_in_order_and_models_side_by_side(
+        self, store: ServerStore, models: tuple[str, str]
+    ) -> None:
+        webhook = self.listen(store)
+        first, second = models
+        events = [self.promote(store, model, version) for model in models for version in (1, 2)]
+        claimed = store.claim_deliveries()
+        assert [(one.event.event_id, one.event.model) for one in claimed] == [(events[0], first), (events[2], second)]
+        assert {(one.webhook_id, one.secret, one.attempts) for one in claimed} == {(webhook, "hush", 1)}
+        assert store.claim_deliveries() == ()
+        for one in claimed:
+            store.settle_delivery(one)
+        assert [one.event.event_id for one in store.claim_deliveries()] == [events[1], events[3]]
+
+    def test_what_failed_waits_and_holds_up_what_comes_after(self, store: ServerStore, models: tuple[str, str]) -> None:
+        self.listen(store)
+        events = [self.promote(store, models[0], version) for version in (1, 2)]
+        (failed,) = store.claim_deliveries()
+        later = clock() + 60_000
+        store.settle_delivery(failed, retry_at=later, problem="answer 500")
+        assert store.next_delivery_at() is not None
+        assert store.claim_deliveries() == ()
+        store.settle_delivery(failed, retry_at=clock() - 1)
+        (again,) = store.claim_deliveries()
+        assert (again.event.event_id, again.attempts) == (events[0], 2)
+        store.settle_delivery(again, problem="given up")
+        assert store.audit_log(after=len_of_log(store) - 1)[0].action == "webhook.given_up"
+        (last,) = store.claim_deliveries()
+        assert last.event.event_id == events[1]
+        store.settle_delivery(last)
+        assert store.next_delivery_at() is None
+
+    def test_of_many_workers_one_gets_a_delivery(self, store: ServerStore, models: tuple[str, str]) -> None:
+        self.listen(store)
+        self.promote(store, models[0], 1)
+        claims = at_once(*[store.claim_deliveries] * 6)
+        assert sorted(len(one) for one in claims) == [0] * 5 + [1]
+
+    def test_events_that_nobody_asked_for_are_kept_and_not_delivered(
+        self, store: ServerStore, models: tuple[str, str]
+    ) -> None:
+        self.listen(store, "rolled_back")
+        event = self.promote(store, models[0], 1)
+        assert [one.event_id for one in store.events(model=models[0])] == [event]
+        assert store.next_delivery_at() is None
+        assert store.publish_event("registered_model", "created", models[0], {}) is False
+        assert store.publish_event("model_version", "rolled_back", models[0], {"name": models[0]}) is True
+        (claimed,) = store.claim_deliveries()
+        assert (claimed.event.type, claimed.event.data) == ("model_version.rolled_back", {"name": models[0]})
+
+
+def len_of_log(store: Store) -> int:
+    last = 0
+    while page := store.audit_log(after=last):
+        last = page[-1].sequence
+    return last
+
+
+__all__ = ["CHAMPION", "PRODUCTION", "DeliveryConformance", "PromotionConformance"]
