@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mlgate_tracking.errors import BadRequest, TemporarilyUnavailable
@@ -15,6 +16,8 @@ REVISION = "0001"
 
 VERSION_TABLE = "mlgate_schema"
 _LOCK = 0x6D6C67617465  # "mlgate", as the number of an advisory lock
+
+_SQLITE_SCRIPT = Path(__file__).with_name("sqlite_schema.sql")
 
 _TABLES = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
@@ -76,6 +79,10 @@ def _create(tx: Transaction, first_rows: Work[None] | None) -> None:
 
 
 def create_tables(tx: Transaction) -> None:
+    if tx.dialect.name == "sqlite":
+        for statement in _SQLITE_SCRIPT.read_text("utf-8").split(";\n"):
+            tx.change(statement)
+        return
     import sqlalchemy as sa
 
     from mlgate_tracking.store.tables import metadata
@@ -86,7 +93,8 @@ def create_tables(tx: Transaction) -> None:
         for table in metadata.sorted_tables:
             table.to_metadata(copy).kwargs.update(options)
         metadata = copy
-    metadata.create_all(tx.core)
+    # On MySQL, whose DDL commits by itself, an earlier attempt may have got half way.
+    metadata.create_all(tx.core, checkfirst=tx.dialect.name == "mysql")
 
 
 def table_options(connection: object) -> dict[str, Any]:

@@ -607,6 +607,31 @@ trace_metadata = sa.Table(
 )
 
 
+def sqlite_script() -> str:
+    """The statements that make the schema on SQLite, as they stand in `sqlite_schema.sql`.
+
+    Running them from there spares the first use of a store the import of SQLAlchemy. After a change of a table write
+    the file anew: `python -m mlgate_tracking.store.tables > tracking/mlgate_tracking/store/sqlite_schema.sql`.
+    """
+    from sqlalchemy.dialects import sqlite
+    from sqlalchemy.schema import CreateIndex, CreateTable
+
+    dialect = sqlite.dialect()
+    parts: list[CreateTable | CreateIndex] = []
+    for table in metadata.sorted_tables:
+        parts.append(CreateTable(table))
+        parts += [CreateIndex(index) for index in sorted(table.indexes, key=lambda index: str(index.name))]
+    texts = [str(part.compile(dialect=dialect)).strip() for part in parts]
+    lines = [line.rstrip() for text in texts for line in f"{text};".splitlines() if line.strip()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(sqlite_script())
+
+
 __all__ = [
     "BigKey",
     "approval_decisions",
@@ -642,6 +667,7 @@ __all__ = [
     "role_members",
     "rollback_intents",
     "runs",
+    "sqlite_script",
     "tags",
     "text_hash",
     "trace_metadata",
