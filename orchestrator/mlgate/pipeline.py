@@ -141,6 +141,8 @@ class _Reader:
 
     def pipeline(self) -> Pipeline:
         data = self.raw.data
+        if not _NAME.fullmatch(self.raw.name):
+            self.error((), "names are letters, digits, _ and -, beginning with a letter")
         self.known_keys(data, (), PIPELINE_KEYS)
         defaults = self.mapping(data.get("defaults"), ("defaults",))
         self.known_keys(defaults, ("defaults",), DEFAULT_KEYS)

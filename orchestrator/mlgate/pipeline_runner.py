@@ -42,6 +42,8 @@ from mlgate.records import (
     read_result,
     record,
     recorded,
+    search_everywhere,
+    tags_of,
 )
 from mlgate.resolve import ResolvedStep, resolve_environment, resolve_step
 from mlgate.runner import TIMED_OUT, Hooks, run_step
@@ -166,7 +168,7 @@ def run_plan(
     source = source or resolve_source(plan.uri, plan.version, commit=plan.commit, cache_root=settings.git)
     project = project or load_project(source.directory)
     with open_tracking(settings) as tracking, contextlib.ExitStack() as stack:
-        base = _base_run(tracking, plan, course)
+        base = _base_run(tracking, plan, course, source)
         partial = course.from_step is not None or course.only is not None
         if base is not None and not partial:
             engine = Engine("local", base.engine_run_id)
@@ -528,7 +530,7 @@ class _Base:
     plan: Plan
 
 
-def _base_run(tracking: Tracking, plan: Plan, course: Course) -> _Base | None:
+def _base_run(tracking: Tracking, plan: Plan, course: Course, source: Source) -> _Base | None:
     """The run to go on from; None for a run from the beginning."""
     run_id = course.resume
     for name in (course.from_step, course.only):
@@ -537,9 +539,9 @@ def _base_run(tracking: Tracking, plan: Plan, course: Course) -> _Base | None:
     if run_id is None:
         if course.from_step is None and course.only is None:
             return None
-        run_id = _last_run(tracking, plan)
+        run_id = _last_run(tracking, plan, source)
     run = tracking.store.get_run(run_id)
-    tags = {tag.key: tag.value for tag in run.data.tags}
+    tags = tags_of(run)
     data = read_json(tracking, run, PLAN_FILE)
     if data is None or tags.get("mlgate.pipeline") != plan.pipeline:
         raise UsageError(f"--resume {run_id}: that is no run of pipeline {plan.pipeline}; see mlgate runs list")
@@ -548,13 +550,10 @@ def _base_run(tracking: Tracking, plan: Plan, course: Course) -> _Base | None:
     return _Base(run_id, tags.get("mlgate.engine.run_id", ""), Plan.from_json(json.dumps(data)))
 
 
-def _last_run(tracking: Tracking, plan: Plan) -> str:
-    from mlgate.records import search_everywhere
-
+def _last_run(tracking: Tracking, plan: Plan, source: Source) -> str:
     wanted = f"tags.`mlgate.pipeline` = '{plan.pipeline}' and tags.`mlgate.kind` = 'pipeline'"
     for run in search_everywhere(tracking.store, wanted):
-        tags = {tag.key: tag.value for tag in run.data.tags}
-        if tags.get("mlgate.project.name", "") == plan.project:
+        if tags_of(run).get("mlflow.source.name") == source.name:
             return run.info.run_id
     raise UsageError(f"pipeline {plan.pipeline} has not run yet, so no step can be left out; run all of it first")
 

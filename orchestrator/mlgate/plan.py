@@ -349,12 +349,18 @@ class _Planner:
         if step.when is not None:
             from mlgate.conditions import parse_condition
 
-            found += [(("when",), reference) for reference in parse_condition(step.when).references]
+            found += [(("when",), self.of_condition(reference)) for reference in parse_condition(step.when).references]
         for below, reference in found:
             if isinstance(reference, ValueError):
                 self.error((*path, *below), str(reference))
             elif self.check_reference(reference, (*path, *below), step, settings) and reference.step:
                 yield reference.step
+
+    @staticmethod
+    def of_condition(reference: Reference) -> Reference | ValueError:
+        if reference.path[0] != "matrix":
+            return reference
+        return ValueError(f"{reference}: the condition is decided once, for all settings of the matrix")
 
     def check_text(self, text: str | None, path: tuple[object, ...], step: PipelineStep | None) -> None:
         for _, reference in references_in(text):

@@ -62,7 +62,7 @@ def plan_project(
         project,
         pipeline,
         parameters,
-        uri=uri if source.kind != "local" else str(source.directory),
+        uri=source.uri,  # without credentials: a plan is stored and sent around
         version=version,
         commit=source.commit,
         digest=source.digest,

@@ -148,7 +148,9 @@ def explain(tracking: Tracking, plan: Plan, inputs: Inputs, map_index: int = -1)
                 f"tags.`mlgate.step` = '{inputs.step}' and tags.`mlgate.pipeline` = '{pipeline}'"
                 " and attributes.status = 'FINISHED'",
             )
-            if CACHE_KEY in (tags := tags_of(run)) and tags.get("mlgate.map_index") == index
+            if CACHE_KEY in (tags := tags_of(run))
+            and tags.get("mlgate.map_index") == index
+            and tags.get("mlgate.project.name", "") == plan.project
         ),
         None,
     )

@@ -24,6 +24,7 @@ from tests.support.environments import environment
 pytestmark = pytest.mark.mlflow
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 ASK = """
 import json, sys
@@ -118,6 +119,15 @@ def test_samples_mean_the_same(mlflow_loader: Ask, directory: Path) -> None:
     elif not taken:
         with pytest.raises(InvalidProject):
             load_project(directory)
+
+
+@pytest.mark.parametrize(
+    "directory",
+    [*(SAMPLES / "fine").iterdir(), *(SAMPLES / "bad_pipelines").iterdir(), *EXAMPLES.iterdir()],
+    ids=lambda path: path.name,
+)
+def test_files_with_pipelines_still_run_under_mlflow(mlflow_loader: Ask, directory: Path) -> None:
+    assert compare(mlflow_loader, directory, {"alpha": "1"})
 
 
 def test_quoting_is_the_same(mlflow_loader: Ask, tmp_path: Path) -> None:
