@@ -42,6 +42,9 @@ class LoggedModelStatus(StrEnum):
 
 STAGES = ("None", "Staging", "Production", "Archived")
 
+PROMPT_TAG = "mlflow.prompt.is_prompt"
+"""A registered model or version whose tag of this name is `true` is a prompt."""
+
 TRACE_STATES = ("STATE_UNSPECIFIED", "IN_PROGRESS", "OK", "ERROR")
 
 WEBHOOK_STATUSES = ("ACTIVE", "DISABLED")
@@ -330,6 +333,7 @@ class Page(Generic[T]):
 
 __all__ = [
     "PROMOTION_EVENTS",
+    "PROMPT_TAG",
     "STAGES",
     "TRACE_STATES",
     "WEBHOOK_EVENTS",

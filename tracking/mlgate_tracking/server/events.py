@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlgate_tracking.entities import PROMOTION_EVENTS, ModelVersion, RegisteredModel, Tag
+from mlgate_tracking.entities import PROMOTION_EVENTS, PROMPT_TAG, ModelVersion, RegisteredModel, Tag
 from mlgate_tracking.errors import ResourceDoesNotExist
 from mlgate_tracking.server.endpoints import Call
 
-PROMPT_TAG = "mlflow.prompt.is_prompt"
 PROMPT_TEXT_TAG = "mlflow.prompt.text"
 
 
@@ -22,27 +21,6 @@ class Event:
     action: str
     data: dict[str, Any] = field(default_factory=dict)
 
-
-ALLOWED = frozenset(
-    {
-        ("registered_model", "created"),
-        ("model_version", "created"),
-        ("model_version_tag", "set"),
-        ("model_version_tag", "deleted"),
-        ("model_version_alias", "created"),
-        ("model_version_alias", "deleted"),
-        ("prompt", "created"),
-        ("prompt_version", "created"),
-        ("prompt_tag", "set"),
-        ("prompt_tag", "deleted"),
-        ("prompt_version_tag", "set"),
-        ("prompt_version_tag", "deleted"),
-        ("prompt_alias", "created"),
-        ("prompt_alias", "deleted"),
-        ("budget_policy", "exceeded"),
-    }
-)
-"""Pairs that webhooks may subscribe to; nothing in this server exceeds a budget."""
 
 _EXAMPLES: dict[str, dict[str, Any]] = {
     "registered_model": {"name": "example_model", "tags": {"team": "example"}, "description": "An example"},
@@ -155,7 +133,6 @@ def _visible(tags: Iterable[Tag]) -> dict[str, str]:
 
 
 __all__ = [
-    "ALLOWED",
     "Event",
     "Listener",
     "alias_deleted",

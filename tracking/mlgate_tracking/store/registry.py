@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mlgate_tracking.entities import ModelAlias, ModelVersion, Page, RegisteredModel, Tag
+from mlgate_tracking.entities import PROMPT_TAG, ModelAlias, ModelVersion, Page, RegisteredModel, Tag
 from mlgate_tracking.errors import InvalidParameterValue, ResourceAlreadyExists, ResourceDoesNotExist
 from mlgate_tracking.store import guard, model_sources, registry_rules, validate
 from mlgate_tracking.store.idempotency import claim
@@ -596,7 +596,7 @@ def _origin(tx: Transaction, source: str, run_id: str | None, model_id: str | No
         InvalidParameterValue: the source is not theirs.
         ResourceDoesNotExist: the logged model or the version that the source names is unknown.
     """
-    if tags.get(registry_rules.PROMPT_TAG) == "true" and source in model_sources.PROMPT_SOURCES:
+    if tags.get(PROMPT_TAG) == "true" and source in model_sources.PROMPT_SOURCES:
         return _Origin(source, source, run_id, model_id)
     place = model_sources.read_source(source)
     if isinstance(place, OfVersion):
@@ -640,7 +640,7 @@ def _origin_of_version(tx: Transaction, place: OfVersion, run_id: str | None, mo
         raise model_sources.invalid(place.source, f"model {place.name!r} has no such version")
     version = _version(tx, place.name, number)
     tags = _tags(tx, "model_version", [version.model_version_pk]).get(version.model_version_pk, ())
-    if Tag(registry_rules.PROMPT_TAG, "true") in tags:
+    if Tag(PROMPT_TAG, "true") in tags:
         raise model_sources.invalid(place.source, "it is a prompt")
     for what, given, known in (("run_id", run_id, version.run_id or None), ("model_id", model_id, version.model_id)):
         if given and known and given != known:

@@ -15,7 +15,6 @@ MAX_ALIAS = 255
 MAX_TAG_VALUE = 100_000
 MAX_DESCRIPTION = 100_000
 MAX_RUN_LINK = 500
-PROMPT_TAG = "mlflow.prompt.is_prompt"
 
 _ALIAS = re.compile(r"[\w-]+")
 _RESERVED_ALIAS = re.compile(r"v[0-9]+|latest", re.IGNORECASE)
@@ -79,7 +78,6 @@ def description(value: str | None) -> str | None:
 
 
 __all__ = [
-    "PROMPT_TAG",
     "alias",
     "any_stage",
     "archiving",

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from mlgate_tracking import wire
-from mlgate_tracking.entities import PROMOTION_EVENTS, Page, Webhook, WebhookEvent
+from mlgate_tracking.entities import PROMOTION_EVENTS, WEBHOOK_EVENTS, Page, Webhook, WebhookEvent
 from mlgate_tracking.errors import InvalidParameterValue, PermissionDenied
 from mlgate_tracking.server import events
 from mlgate_tracking.server.decode import Request, Text
@@ -18,7 +18,7 @@ from mlgate_tracking.server.webhooks import check_target, deliver
 from mlgate_tracking.wire import Json
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_KNOWN = events.ALLOWED | PROMOTION_EVENTS
+_KNOWN = WEBHOOK_EVENTS | PROMOTION_EVENTS
 _STATUSES = {"ACTIVE": "ACTIVE", "DISABLED": "DISABLED", 1: "ACTIVE", 2: "DISABLED"}
 
 

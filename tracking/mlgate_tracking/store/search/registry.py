@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from mlgate_tracking.entities import PROMPT_TAG
 from mlgate_tracking.store.search import paging
 from mlgate_tracking.store.search.compile import Condition, Keyed, Subject, attribute
 from mlgate_tracking.store.search.grammar import MODEL_VERSIONS, REGISTERED_MODELS
@@ -25,7 +26,6 @@ from mlgate_tracking.store.tables import (
 
 MAX_MODELS = 1_000
 MAX_VERSIONS = 200_000
-PROMPT_TAG = "mlflow.prompt.is_prompt"
 _IS_PROMPT = Comparison(Field(Kind.TAG, PROMPT_TAG), Operator.EQ, "true")
 
 MODELS = Subject(
@@ -131,7 +131,6 @@ __all__ = [
     "MAX_MODELS",
     "MAX_VERSIONS",
     "MODELS",
-    "PROMPT_TAG",
     "VERSIONS",
     "search_model_versions",
     "search_registered_models",
