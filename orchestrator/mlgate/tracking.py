@@ -10,15 +10,17 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mlgate.settings import Settings
 from mlgate_tracking.artifacts import ArtifactRepository, repository_for
-from mlgate_tracking.client import RestStore, artifacts_destination_of, connect
+from mlgate_tracking.client import artifacts_destination_of, connect
 from mlgate_tracking.entities import Fence, Run, StepRun
 
 if TYPE_CHECKING:
     from mlgate_tracking.contract import Store
+    from mlgate_tracking.rest import RestStore
+    from mlgate_tracking.transport import RetryPolicy
 
 _CHUNK = 1 << 20
 
@@ -48,8 +50,8 @@ class Tracking:
 
     def repository(self, artifact_uri: str) -> ArtifactRepository:
         """Where the files of a run or model are."""
-        if isinstance(self.store, RestStore):
-            return repository_for(artifact_uri, client=self.store)
+        if hasattr(self.store, "send"):  # a server's client, told apart without loading it
+            return repository_for(artifact_uri, client=cast("RestStore", self.store))
         return repository_for(artifact_uri, destination=self.destination)
 
     @property
@@ -98,9 +100,13 @@ class Tracking:
 
 
 @contextlib.contextmanager
-def open_tracking(settings: Settings) -> Iterator[Tracking]:
-    """Connect to the store that the settings name; a SQLite database and its directory are made on first use."""
-    store = connect(settings.tracking_uri, artifacts_destination=settings.artifacts_destination)
+def open_tracking(settings: Settings, *, retry: RetryPolicy | None = None) -> Iterator[Tracking]:
+    """Connect to the store that the settings name; a SQLite database and its directory are made on first use.
+
+    Args:
+        retry: patience with a server; by default the client's own.
+    """
+    store = connect(settings.tracking_uri, artifacts_destination=settings.artifacts_destination, retry=retry)
     try:
         yield Tracking(settings, store)
     finally:

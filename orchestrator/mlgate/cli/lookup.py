@@ -26,11 +26,19 @@ _SHOWN_CANDIDATES = 5
 
 @contextmanager
 def open_store(tracking_uri: str | None) -> Iterator[Tracking]:
-    """The store of `--tracking-uri`, the environment, or the embedded one."""
+    """The store of `--tracking-uri`, the environment, or the embedded one.
+
+    Somebody sits and waits: a server that is away is told after two more tries.
+    """
     from mlgate.settings import load_settings
     from mlgate.tracking import open_tracking
 
-    with open_tracking(load_settings(tracking_uri=tracking_uri)) as tracking:
+    settings, retry = load_settings(tracking_uri=tracking_uri), None
+    if settings.remote:
+        from mlgate_tracking.transport import RetryPolicy
+
+        retry = RetryPolicy(retries=2)
+    with open_tracking(settings, retry=retry) as tracking:
         yield tracking
 
 
@@ -84,10 +92,16 @@ def find_run(store: Store, reference: str) -> Run:
     if not found:
         raise ResourceDoesNotExist(f"no run has an id that begins with {reference!r}; see mlgate runs list")
     if len(found) > 1:
-        names = ", ".join(run.info.run_id[: len(reference) + 4] for run in found[:_SHOWN_CANDIDATES])
+        ids = [run.info.run_id for run in found[:_SHOWN_CANDIDATES]]
+        telling = next(length for length in range(SHORT_ID, _FULL_ID + 1) if _differ(ids, length))
+        names = ", ".join(run_id[:telling] for run_id in ids)
         more = ", ..." if len(found) > _SHOWN_CANDIDATES else ""
         raise UsageError(f"several runs have an id that begins with '{reference}': {names}{more}; give more of it")
     return found[0]
+
+
+def _differ(ids: Sequence[str], length: int) -> bool:
+    return length == _FULL_ID or len({run_id[:length] for run_id in ids}) == len(ids)
 
 
 def _runs_beginning_with(store: Store, prefix: str) -> list[Run]:
@@ -156,6 +170,8 @@ def shown_duration(start: int, end: int | None, *, now: float | None = None) -> 
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
