@@ -15,9 +15,10 @@ from typing import Any
 
 from mlgate.binding import RunContext
 from mlgate.errors import UsageError
+from mlgate.evidence import Measurer
 from mlgate.plan import Plan, PlannedStep
 from mlgate.policy import Policy, load_policy, parse_policy
-from mlgate.promotion import Outcome, PromotionResult, check, promote
+from mlgate.promotion import Measure, Outcome, PromotionResult, check, promote
 from mlgate.records import OUTCOME, result_of
 from mlgate.step import StepResult, step_run_key
 from mlgate.tracking import Tracking
@@ -73,7 +74,9 @@ def run_action(
     status, reason, outputs = RunStatus.FINISHED, "", dict[str, Any]()
     try:
         version = version_of(tracking, action, idempotency_key=key)
-        outputs = _judge(tracking.store, step, action, policy, version, run_id=run_id, key=key)
+        # Relative paths of gates are relative to the project, whose files the pipeline was planned from.
+        with Measurer(tracking, base=source.directory) as measurer:
+            outputs = _judge(tracking.store, step, action, policy, version, measurer.measure, run_id=run_id, key=key)
         outputs["version"] = version.version
         reason = outputs.pop("reason", "")
         if outputs["outcome"] in ("rejected", "rolled_back") and action.get("on_reject") == "fail":
@@ -157,13 +160,14 @@ def _judge(
     action: Mapping[str, Any],
     policy: Policy,
     version: ModelVersion,
+    measure: Measure,
     *,
     run_id: str,
     key: str,
 ) -> dict[str, Any]:
     user = getpass.getuser()
     if step.kind == "gate":
-        verdict = check(store, version.name, version.version, policy, user=user, run_id=run_id)
+        verdict = check(store, version.name, version.version, policy, user=user, run_id=run_id, measure=measure)
         outcome = {VerdictStatus.PASSED: "passed", VerdictStatus.PENDING: "pending"}.get(verdict.status, "rejected")
         return {"outcome": outcome, "verdict_id": verdict.verdict_id, "reason": _why_not(verdict)}
     result = promote(
@@ -175,6 +179,7 @@ def _judge(
         user=user,
         comment=str(action.get("comment", "")),
         run_id=run_id,
+        measure=measure,
     )
     return _promotion_outputs(result)
 

@@ -12,9 +12,10 @@ Every record turns into JSON by `mlgate_tracking.governance.encode`.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -133,9 +134,10 @@ def check(
     """
     aim = _target_of(policy, target)
     holder = store.holder(model, aim)
-    measurer = measure or _measurer(store)
     approvals = _approvals(store, model, version, aim, policy)
-    evidence = gather(store, policy, model, version, holder.version, aim, approvals, measurer)
+    with _measuring(store, measure) as measurer:
+        evidence = gather(store, policy, model, version, holder.version, aim, approvals, measurer)
+        digests = _digests(store, policy, evidence, measurer)
     results = [_ladder_result(store, model, version, policy, aim)] if policy.ladder and aim.stage else []
     results += judge(policy, evidence)
     status, now = status_of(results), evidence.now
@@ -152,7 +154,7 @@ def check(
         champion=holder,
         mode=policy.mode,
         policy=policy.name,
-        digests=_digests(store, policy, evidence, measurer),
+        digests=digests,
         created_at=now,
         created_by=user,
         expires_at=min(expiries) if expiries and status is not VerdictStatus.PENDING else None,
@@ -456,7 +458,8 @@ def _judge_now(
     store: Store, model: str, version: int, target: Target, gates: Sequence[PolicyGate], measure: Measure | None
 ) -> tuple[GateResult, ...]:
     facts = facts_of(store, model, version)
-    measured = _measured(gates, measure or _measurer(store), facts, None)
+    with _measuring(store, measure) as measurer:
+        measured = _measured(gates, measurer, facts, None)
     evidence = Evidence(facts, None, target, measured, now=_now())
     return tuple(_judged(gate, evidence, enforced=True) for gate in gates)
 
@@ -501,13 +504,19 @@ def _nothing_measured(*_asked: object) -> Measured:
     return {}
 
 
-def _measurer(store: Store) -> Measure:
-    """Imported on use: judging metrics needs neither environments nor artifacts."""
+@contextlib.contextmanager
+def _measuring(store: Store, measure: Measure | None) -> Iterator[Measure]:
+    """How needs are measured: as told, or by the settings of the environment, from the current directory."""
+    if measure is not None:
+        yield measure
+        return
+    # Imported on use: judging metrics needs neither environments nor artifacts.
     from mlgate.evidence import Measurer
     from mlgate.settings import load_settings
     from mlgate.tracking import Tracking
 
-    return Measurer(Tracking(load_settings(), store)).measure
+    with Measurer(Tracking(load_settings(), store)) as measurer:
+        yield measurer.measure
 
 
 def _judged(gate: PolicyGate, evidence: Evidence, *, enforced: bool) -> GateResult:

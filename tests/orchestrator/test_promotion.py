@@ -440,3 +440,9 @@ def test_compare_puts_two_versions_side_by_side(store: SqlStore) -> None:
 )
 def test_code_difference_links_to_where_it_can_be_seen(repository: str, link: str) -> None:
     assert code_difference(repository, "a", "b") == link
+
+
+def test_without_a_measurer_the_settings_of_the_environment_are_used(store: SqlStore) -> None:
+    verdict = check(store, "iris", 1, policy(ACCURATE, {"size": {"max": "1MB"}}))
+    assert verdict.status is VerdictStatus.REJECTED
+    assert "has no files at mlflow-artifacts:/" in verdict.failures[0].message
