@@ -370,3 +370,19 @@ def test_secrets_are_masked_in_output_and_credentials_of_the_caller_stay_out(tmp
 def test_runs_are_found_by_id(greeter: Path) -> None:
     run_id = run_json(greeter, *SYSTEM)["run_id"]
     assert get_run(run_id).info.run_id == run_id
+
+
+def test_parameters_of_any_length_come_from_a_file(tmp_path: Path) -> None:
+    script = "import hashlib, sys; print(hashlib.sha256(sys.argv[2].encode()).hexdigest(), sys.argv[3:])"
+    project = script_project(tmp_path, script)
+    text = "it's $(touch pwned) `x`\n" * 50_000
+    values = tmp_path / "values.json"
+    values.write_text(json.dumps({"text": text, "rate": 0.1, "depth": 3}))
+    done = run_project(project, "-e", "main.py", *SYSTEM, "--param-file", values, "-P", "depth=5", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{hashlib.sha256(text.encode()).hexdigest()} ['--rate', '0.1', '--depth', '5']\n"
+    assert not (project / "pwned").exists()
+    values.write_text("[1, 2]")
+    refused = run_project(project, "-e", "main.py", "--param-file", values)
+    assert refused.returncode == 2
+    assert "must hold names and single values" in refused.stderr

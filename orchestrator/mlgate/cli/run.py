@@ -39,6 +39,19 @@ def _pairs(_ctx: click.Context, param: click.Parameter, values: Sequence[str]) -
     return pairs
 
 
+def _from_file(file: Path) -> dict[str, str]:
+    from mlgate_projects.document import read_document
+
+    document, duplicates = read_document(file, str(file))
+    if duplicates:
+        raise click.UsageError(str(duplicates[0]))
+    data = {} if document.data is None else document.data
+    if not isinstance(data, dict) or any(isinstance(value, dict | list) or value is None for value in data.values()):
+        raise click.UsageError(f"--param-file {file}: must hold names and single values, as in {{alpha: 0.5}}")
+    # A number stays as it is written, so that 0.10 does not become 0.1.
+    return {str(name): document.text(name) or str(value) for name, value in data.items()}
+
+
 def _docker_args(_ctx: click.Context, _param: click.Parameter, values: Sequence[str]) -> dict[str, str | bool]:
     args: dict[str, str | bool] = {}
     for value in values:
@@ -68,6 +81,10 @@ def _complete_entry_point(ctx: click.Context, _param: click.Parameter, incomplet
 @click.option(
     "-P", "--param-list", "parameters", multiple=True, metavar="NAME=VALUE", callback=_pairs,
     help="A parameter; repeat for more. Ones that the project does not declare are appended as --NAME VALUE.",
+)  # fmt: skip
+@click.option(
+    "--param-file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Parameters from a JSON or YAML file of names and values, of any length; -P wins over it.",
 )  # fmt: skip
 @click.option(
     "-A", "--docker-args", multiple=True, metavar="NAME=VALUE", callback=_docker_args,
@@ -110,6 +127,8 @@ def run(**options: Any) -> int:
     from mlgate.settings import load_settings
 
     _check_options(options)
+    if options["param_file"]:
+        options["parameters"] = {**_from_file(options["param_file"]), **options["parameters"]}
     settings = load_settings(tracking_uri=options["tracking_uri"])
     if options["pipeline"]:
         from mlgate.cli.pipeline import pipeline_command
