@@ -21,10 +21,10 @@ from mlgate_tracking.server.settings import ServerSettings
 
 MLFLOW28 = [
     "mlflow==2.8.0", "scikit-learn==1.3.2", "numpy<2", "pandas<2.1", "scipy<1.12", "xgboost-cpu<3", "lightgbm<4.4",
-    "matplotlib<3.9", "cloudpickle", "setuptools<81",
+    "cloudpickle", "setuptools<81",
 ]  # fmt: skip
 """The oldest MLflow that must understand us, with frameworks of its time; Python 3.10."""
-MLFLOW3 = ["mlflow>=3", "scikit-learn", "xgboost-cpu", "lightgbm", "matplotlib", "skops"]
+MLFLOW3 = ["mlflow>=3", "scikit-learn", "xgboost-cpu", "lightgbm", "skops"]
 """Today's MLflow and frameworks."""
 DEEP = ["torch==2.13.0", "lightning", "keras", "mlflow>=3", "scikit-learn"]
 """PyTorch, Lightning, and Keras on the same backend."""

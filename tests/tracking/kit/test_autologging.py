@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import textwrap
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,9 @@ def test_a_forest_is_logged_whole(run_script: RunScript, step: Step, python: Pat
     assert set(step.metrics) >= {"training_score", "training_f1_score", "training_log_loss", "training_roc_auc"}
     files = set(step.files())
     assert files >= MODEL_FILES | {"model/model.pkl", "model/input_example.json", "model/serving_input_example.json"}
-    assert files >= {"training_confusion_matrix.png", "feature_importance.png", "feature_importance.json"}
-    assert step.file("feature_importance.png").startswith(b"\x89PNG")
+    assert files >= {"training_confusion_matrix.svg", "feature_importance.svg", "feature_importance.json"}
+    for picture in ("feature_importance.svg", "training_confusion_matrix.svg"):
+        assert ElementTree.fromstring(step.file(picture)).tag.endswith("svg")
     assert set(json.loads(step.file("feature_importance.json"))) == set(
         json.loads(step.file("model/input_example.json"))["columns"]
     )

@@ -301,7 +301,7 @@ def _log_confusion(run: FitRun, y: Any, predicted: Any) -> None:
     labels = unique_labels(y, predicted)
     picture = pictures.confusion_matrix(list(labels), metrics.confusion_matrix(y, predicted, labels=labels))
     if picture:
-        run.write("training_confusion_matrix.png", picture)
+        run.write("training_confusion_matrix.svg", picture)
 
 
 def _feature_names(example: Any, count: int) -> list[str]:
@@ -316,7 +316,7 @@ def log_importances(run: FitRun, values: dict[str, float], title: str = "feature
     run.write("feature_importance.json", json.dumps(values, indent=2).encode())
     picture = pictures.importances(values, title)
     if picture:
-        run.write("feature_importance.png", picture)
+        run.write("feature_importance.svg", picture)
 
 
 def log_evaluations(run: FitRun, results: Any) -> None:

@@ -55,17 +55,21 @@ def pin(modules: Iterable[str]) -> list[str]:
 
     wanted = {name.partition(".")[0] for name in modules} - {"mlgate_tracking", "__main__", "builtins"}
     wanted = {name for name in wanted if _from_site_packages(name)}
-    known = _distributions() if wanted - set(_NAMES) else {}
+    known: dict[str, str] | None = None
     pinned: dict[str, str] = {}
     for module in wanted:
-        name = known.get(module) or _NAMES.get(module)
-        if name is None:
-            continue
+        name = _NAMES.get(module, module)
         try:
-            version = metadata.version(name).partition("+")[0]  # a local version is on no index
+            version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            continue
-        pinned[name.lower().replace("_", "-")] = "%s==%s" % (name, version)
+            if known is None:
+                known = _distributions()  # reads every distribution's files: only for the odd names
+            if module not in known:
+                continue
+            name = known[module]
+            version = metadata.version(name)
+        # a local version (such as +cpu) is on no index
+        pinned[name.lower().replace("_", "-")] = "%s==%s" % (name, version.partition("+")[0])
     return [pinned[name] for name in sorted(pinned)]
 
 
