@@ -235,3 +235,44 @@ def test_a_new_run_waits_for_a_server_that_is_being_restarted(staged: Path, serv
         output, _ = child.communicate(timeout=60)
     assert child.returncode == 0
     assert server.points(output.strip(), "m") == [0]
+
+
+def test_a_terminated_script_outside_a_step_sends_what_it_has_and_dies_of_the_signal(
+    run_script: RunScript, step: Step, tmp_path: Path
+) -> None:
+    env = {name: step.env[name] for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN")}
+    child = run_script(
+        f"""
+        import os, signal, time
+        import mlgate_tracking as tracking
+        for i in range(500):
+            tracking.log_metric("loss", i, step=i, run_id="{step.run_id}")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        """,
+        env={**env, "MLGATE_SPOOL": str(tmp_path / "own-spool")},
+    )
+    assert child.exit_code == -signal.SIGTERM
+    assert len(step.history("loss")) == 500
+
+
+def test_a_lost_answer_leaves_no_second_run(run_script: RunScript, step: Step) -> None:
+    child = run_script(
+        """
+        import mlgate_tracking as tracking
+        from mlgate_tracking.kit.transport import Connection, Unreachable
+        call, lost = Connection.call, []
+        def lossy(self, method, path, *args, **kwargs):
+            answer = call(self, method, path, *args, **kwargs)
+            if path.endswith("runs/create") and not lost:
+                lost.append(answer)
+                raise Unreachable("the answer got lost")
+            return answer
+        Connection.call = lossy
+        with tracking.start_run(), tracking.start_run(nested=True) as run:
+            print(run.info.run_id == lost[0]["run"]["info"]["run_id"])
+        """,
+        env=step.env,
+    )
+    assert (child.exit_code, child.stdout) == (0, "True\n"), child.stderr
+    assert len(step.children) == 1

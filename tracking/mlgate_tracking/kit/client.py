@@ -150,11 +150,13 @@ class TrackingClient:
         start_time: int | None = None,
         tags: Mapping[str, Any] | None = None,
         run_name: str | None = None,
+        idempotency_key: str | None = None,
     ) -> records.Run:
-        answer = self._post(
-            "runs/create", experiment_id=experiment_id, start_time=start_time or now(), run_name=run_name,
-            tags=_items(tags) or None, user_id=user(),
-        )  # fmt: skip
+        """Begin a run; asking again with the same key gives the same run (on mlgate's server)."""
+        body = {"experiment_id": experiment_id, "start_time": start_time or now(), "user_id": user()}
+        named = {"run_name": run_name, "tags": _items(tags)}
+        body.update({name: value for name, value in named.items() if value})
+        answer = self.connection.call("POST", API + "runs/create", body, key=idempotency_key)
         return self._keep(records.run(answer["run"]))
 
     def get_run(self, run_id: str) -> records.Run:

@@ -216,8 +216,11 @@ def _create(experiment_id: str | None, run_name: str | None, tags: dict[str, str
     everywhere = {"mlflow.user": user(), "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
     where = str(experiment_id) if experiment_id is not None else _experiment_id()
     try:
+        key = os.urandom(16).hex()  # an answer that got lost must not leave a second run behind
         run = session().wait_for(
-            lambda: session().client.create_run(where, run_name=run_name, tags={**everywhere, **tags})
+            lambda: session().client.create_run(
+                where, run_name=run_name, tags={**everywhere, **tags}, idempotency_key=key
+            )
         )
     except Unreachable as error:
         if not in_step():

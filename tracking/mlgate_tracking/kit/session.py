@@ -148,6 +148,30 @@ class Session:
         self.client.close()
 
 
+def _on_terminate(_number: int, _frame: Any) -> None:
+    """Send what is waiting, then die of the signal as the script would have."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        if _session is not None:
+            _session.buffer.flush(2.0)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _watch_signals() -> None:
+    """Flush on TERM, unless the script handles it itself. Not in a step: there the runner has the spool, and waits
+    for nothing.
+    """
+    import signal
+
+    if in_step() or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_terminate)
+
+
 _session: Session | None = None
 _making = threading.RLock()
 
@@ -175,6 +199,8 @@ def refresh() -> Session:
             fresh = Session(uri)
             if _session is not None:
                 _session.close()
+            else:
+                _watch_signals()
             _session = fresh
         return _session
 

@@ -125,8 +125,13 @@ class Connection:
                     raise Unreachable("%s %s: %s: %s" % (method, self.uri, type(error).__name__, error))
                 reused = False
 
-    def call(self, method: str, path: str, body: Any = None, query: Any = None) -> dict[str, Any]:
+    def call(
+        self, method: str, path: str, body: Any = None, query: Any = None, key: str | None = None
+    ) -> dict[str, Any]:
         """One JSON call; `body` and the answer are dictionaries, `query` a list of pairs.
+
+        Args:
+            key: the server answers a second call with the same key as the first, and makes nothing twice.
 
         Raises:
             Unreachable, Refused: see the classes.
@@ -137,7 +142,10 @@ class Connection:
         if query:
             path += "?" + urlencode(query)
         data = None if body is None else json.dumps(body).encode()
-        answer = self.send(method, path, data, {"Content-Type": "application/json"} if data is not None else None)
+        headers = {"Content-Type": "application/json"} if data is not None else {}
+        if key:
+            headers["Idempotency-Key"] = key
+        answer = self.send(method, path, data, headers)
         answered: dict[str, Any] = json.loads(self.read(answer, method, path) or b"{}")
         return answered
 
