@@ -80,6 +80,14 @@ SUBJECT = Subject(
         Kind.TAG: Keyed(tags, "run_pk", interned=True, hashed=True),
     },
 )
+# The same tables inside a subquery. An alias costs as much as a small statement, so each is made once.
+_CHECKED = latest_metrics.alias("checked")
+_FOUND = runs.alias("found")
+_FOUND_SUBJECT = Subject(
+    key=_FOUND.c.run_pk,
+    attributes={name: _FOUND.c[column.name] for name, column in SUBJECT.attributes.items()},
+    keyed={},
+)
 _NEWEST = attribute("start_time", ascending=False)
 _TAIL = (_NEWEST, attribute("run_id"))
 
@@ -225,7 +233,7 @@ class _Search:
     def _drivers(self) -> list[_Driver]:
         drivers = [driver for each in self._comparisons if (driver := _driver(each, self._experiments, self._dialect))]
         if self._view_type is ViewType.DELETED_ONLY:
-            mine = runs.alias()
+            mine = _FOUND
             deleted = sa.select(mine.c.run_pk).where(
                 among(mine.c.experiment_id, self._experiments), mine.c.deleted_time.is_not(None)
             )
@@ -261,7 +269,7 @@ class _Search:
         if all(each.operator is Operator.NE for each in on_it):
             segments.append(_Segment(1, (mine.c.key_id == key, mine.c.is_nan == 1), mine, mine.c.value))
         if not on_it:  # a run without the metric matches no comparison with it
-            other = latest_metrics.alias()
+            other = _CHECKED
             absent = ~sa.exists(sa.select(sa.literal(1)).where(other.c.run_pk == runs.c.run_pk, other.c.key_id == key))
             segments.append(_Segment(2, (absent,), runs, None))
         return segments
@@ -341,7 +349,7 @@ def condition(comparison: Comparison, dialect: str, walked: sa.ColumnElement[Any
     """Runs for which the comparison holds; only the column that is `walked` may lead to an index."""
     kind = comparison.field.kind
     if kind is Kind.METRIC:
-        mine = latest_metrics.alias()
+        mine = _CHECKED
         return sa.exists(
             sa.select(sa.literal(1)).where(
                 mine.c.run_pk == runs.c.run_pk,
@@ -427,10 +435,8 @@ def _driver(comparison: Comparison, experiments: list[int], dialect: str) -> _Dr
     }
     if operator not in indexed.get(comparison.field.key, ()):
         return None
-    mine = runs.alias()
-    aliased = Subject(mine.c.run_pk, {name: mine.c[each.name] for name, each in SUBJECT.attributes.items()}, {})
-    found = sa.select(mine.c.run_pk).where(
-        among(mine.c.experiment_id, experiments), aliased.condition(comparison, dialect)
+    found = sa.select(_FOUND.c.run_pk).where(
+        among(_FOUND.c.experiment_id, experiments), _FOUND_SUBJECT.condition(comparison, dialect)
     )
     return _Driver(comparison, found, found)
 
