@@ -122,6 +122,7 @@ _AFTER_EXIT = 0.5  # seconds that strays may go on writing after the command its
 _LONGEST_GRACE = 3.0  # seconds; with `_KILL_WITHIN` and the looks between them a stop ends in under 5 s
 _KILL_WITHIN = 1.5
 _FIRST_SAMPLE, _LAST_SAMPLE = 0.03, 2.0  # seconds between samples of the tree; the distance doubles
+_RECENT = 10.0  # seconds; no machine gives out all its pids in this time
 _F_SETPIPE_SZ: int | None = getattr(fcntl, "F_SETPIPE_SZ", None)
 
 
@@ -297,6 +298,7 @@ class _Running:
         self._request, self._child, self._token = request, child, token
         found = procfs.process(child.pid)  # it may have ended already, but it is not reaped
         self._ticks = 0 if found is None else found.start_ticks
+        self._began = time.monotonic()
         self._usage: resource.struct_rusage | None = None
         self._status: int | None = None
         self._cpu: dict[tuple[int, int], float] = {}
@@ -436,7 +438,8 @@ class _Running:
                     self._selector.unregister(self._pidfd)
 
     def _left_running(self) -> bool:
-        return bool(procfs.tree(self._child.pid, self._ticks, self._token, self._cpu))
+        recent = time.monotonic() - self._began < _RECENT
+        return bool(procfs.tree(self._child.pid, self._ticks, self._token, self._cpu, recent=recent))
 
     def _sample(self, now: float) -> None:
         if now < self._next_sample:

@@ -54,9 +54,8 @@ def available() -> bool:
 
 def process(pid: int) -> Process | None:
     """The process with this pid, None when there is none (or no /proc)."""
-    try:
-        raw = (_PROC / str(pid) / "stat").read_bytes()
-    except (OSError, ValueError):
+    raw = _content(f"/proc/{pid}/stat")
+    if not raw:
         return None
     # The command name stands in parentheses and may hold spaces and parentheses itself.
     fields = raw[raw.rindex(b")") + 2 :].split()
@@ -72,15 +71,40 @@ def process(pid: int) -> Process | None:
     )
 
 
-def processes() -> Iterator[Process]:
-    """Every process that can be seen."""
+def processes(since: int = 0) -> Iterator[Process]:
+    """Every process that can be seen; with `since`, only those whose pid was given out after that one.
+
+    Pids are given out in ascending order and start again at the end of their range, so `since` must be recent.
+    """
     try:
         names = os.listdir(_PROC)  # noqa: PTH208 - names are all that is needed, hundreds of them
     except OSError:
         return
+    last = int(_content("/proc/loadavg").split()[-1]) if since else 0
     for name in names:
-        if name.isdigit() and (found := process(int(name))) is not None:
+        if not name.isdigit():
+            continue
+        pid = int(name)
+        newer = since < pid <= last if since <= last else pid > since or pid <= last
+        if (newer or not since) and (found := process(pid)) is not None:
             yield found
+
+
+def _content(path: str) -> bytes:
+    """A small file of /proc, empty when it cannot be read; without the layers of `open`, because there are hundreds."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        pieces = []
+        while piece := os.read(descriptor, 1 << 16):
+            pieces.append(piece)
+        return b"".join(pieces)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def start_ticks(pid: int) -> int:
@@ -105,34 +129,28 @@ def is_alive(pid: int, ticks: int) -> bool:
 
 def carries(pid: int, token: str) -> bool:
     """Whether the process was started with this token in its mark (False for other users' processes)."""
-    try:
-        raw = (_PROC / str(pid) / "environ").read_bytes()
-    except OSError:
-        return False
-    prefix = MARK.encode() + b"="
-    return any(
-        variable.startswith(prefix) and token.encode() in variable[len(prefix) :].split(b":")
-        for variable in raw.split(b"\0")
-    )
+    raw = b"\0" + _content(f"/proc/{pid}/environ")
+    _, found, rest = raw.partition(b"\0" + MARK.encode() + b"=")
+    return bool(found) and token.encode() in rest.partition(b"\0")[0].split(b":")
 
 
 def peak_resident(pid: int) -> int:
     """The largest resident size that the process has had since its exec, in bytes; 0 when unknown."""
-    try:
-        raw = (_PROC / str(pid) / "status").read_bytes()
-    except OSError:
-        return 0
+    raw = _content(f"/proc/{pid}/status")
     _, found, rest = raw.partition(b"VmHWM:")
     return int(rest.split(None, 1)[0]) * 1024 if found else 0
 
 
-def tree(root: int, ticks: int = 0, token: str = "", known: Collection[tuple[int, int]] = ()) -> list[Process]:
+def tree(
+    root: int, ticks: int = 0, token: str = "", known: Collection[tuple[int, int]] = (), *, recent: bool = False
+) -> list[Process]:
     """Live processes of a step: its session, its descendants, all that carry its token, and those seen before.
 
     The mark finds what left the session and lost its parent (double fork, setsid); the caller itself is never in it.
-    With `ticks`, a later process that got the pid `root` by reuse is left alone, and so is its session.
+    With `ticks`, a later process that got the pid `root` by reuse is left alone, and so is its session. `recent` looks
+    only at processes that are younger than `root`, which must have started a short while ago.
     """
-    table = {found.pid: found for found in processes() if not found.ended}
+    table = {found.pid: found for found in processes(since=root if recent else 0) if not found.ended}
     if root in table and ticks not in (0, table[root].start_ticks):
         root = -1
     children: dict[int, list[int]] = {}

@@ -9,14 +9,13 @@ import os
 import re
 import shutil
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlgate_projects import process
 from mlgate_projects.envs import Progress
 from mlgate_projects.errors import EnvironmentBuildError, EnvironmentUnavailable
-from mlgate_projects.process import ProcessRequest, Stream
+from mlgate_projects.process import Cancel, ProcessRequest, Stream
 
 _KEPT_OUTPUT = 8000  # characters of the builder's output that go into an error
 # Variables that would point the installer at another environment than the one being built.
@@ -84,12 +83,14 @@ def run_uv(
     what: str,
     environ: Mapping[str, str] | None = None,
     token: str = "",
+    cancel: Cancel | None = None,
 ) -> str:
     """Run uv to its end, telling its messages line by line; returns what it wrote to standard output.
 
     Args:
         what: is being done, for the error.
         token: marks the process (the name of the directory that is being built).
+        cancel: stops it when set.
 
     Raises:
         EnvironmentBuildError: it failed; the message is uv's own, the error holds the end of its output.
@@ -110,7 +111,7 @@ def run_uv(
     env = builder_variables(variables)
     own = _pip_arguments(variables) if arguments[0] == "pip" else []
     request = ProcessRequest((uv_path(), *arguments, *own), cwd, env, secrets=tuple(_credentials(env)), token=token)
-    outcome = process.run(request, on_output, threading.Event())
+    outcome = process.run(request, on_output, cancel)
     if not outcome.ok:
         output = "\n".join(told)[-_KEPT_OUTPUT:]
         raise EnvironmentBuildError(f"{what}: {_reason(told, outcome.exit_code)}", output=output)

@@ -6,10 +6,14 @@ A `python_env.lock` beside the file (written by `mlgate env lock`) goes with the
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import hashlib
 import os
 import re
 import tempfile
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,12 +25,13 @@ from mlgate_projects.envs.installed import canonical_name, installed_packages, s
 from mlgate_projects.envs.installer import run_uv
 from mlgate_projects.envs.locks import Locks
 from mlgate_projects.envs.requirements import Requirements, flatten
-from mlgate_projects.errors import EnvironmentUnavailable
+from mlgate_projects.errors import EnvironmentBuildError, EnvironmentUnavailable
 from mlgate_projects.interpreters import Interpreter
 from mlgate_projects.process import Cancel, OnOutput, OnStart, Outcome, ProcessRequest
 from mlgate_projects.spec import EnvSpec, VirtualenvSpec
 
 _LOCK = "mlgate-lock.txt"  # in the environment
+_PIN = re.compile(r"^([\w.-]+)(?:\[[^\]]*\])?==(\S+)", re.MULTILINE)
 _WITH_SETUPTOOLS = (3, 11)  # newest Python whose own `venv` brings setuptools, so that old packages count on it
 
 
@@ -111,7 +116,9 @@ class VirtualenvEnvironment(OnThisMachine):
         """Resolve anew and write the project's lock beside its `python_env.yaml`; returns its path."""
         assert isinstance(spec, VirtualenvSpec)
         request = replace(_read(spec, replace(options, locked=False)), project_lock=None)
-        return _locks(request).write(_resolve(request, progress))
+        progress(f"resolving {len(request.requirements.lines)} requirements")
+        with _files(request.requirements) as (wanted, limits):
+            return _locks(request).write(_resolve(request, wanted, limits))
 
 
 def _read(spec: EnvSpec, options: EnvOptions) -> _Request:
@@ -158,13 +165,17 @@ def _build(request: _Request, directory: Path, progress: Progress) -> Built:
         token=directory.name,
     )
     locks = _locks(request)
+    path = directory / _LOCK
     lock = request.project_lock or locks.kept_before()
     if lock is None:
         locks.refuse_to_resolve(request.file or "python_env.yaml")
-        lock = locks.keep(_resolve(request, progress))
-    path = directory / _LOCK
-    path.write_text(lock, encoding="utf-8")
-    _install(request, directory, path, progress)
+        lock = locks.keep(_install_and_resolve(request, directory, progress))
+        path.write_text(lock, encoding="utf-8")
+        if not _is_installed(lock, directory, request.requirements):
+            _install(request, directory, path, progress)
+    else:
+        path.write_text(lock, encoding="utf-8")
+        _install(request, directory, path, progress)
     return Built(
         python="bin/python",
         python_version=about.version,
@@ -175,45 +186,90 @@ def _build(request: _Request, directory: Path, progress: Progress) -> Built:
 
 
 def _install(request: _Request, directory: Path, lock: Path, progress: Progress) -> None:
-    options = request.options
-    arguments = ["pip", "sync", "--python", str(directory / "bin/python"), "--allow-empty-requirements", str(lock)]
+    """Install exactly what the lock says."""
+    arguments = ["sync", "--allow-empty-requirements", str(lock)]
     if not request.requirements.local:
         arguments.append("--require-hashes")
-    if options.offline:
-        arguments.append("--offline")
-    # Code is compiled when it is first imported, unless the caller's steps are told not to write what they compile.
-    if options.extra.get("compile_bytecode") or os.environ.get("PYTHONDONTWRITEBYTECODE"):
-        arguments.append("--compile-bytecode")
-    if not options.offline:
-        arguments += request.requirements.refresh()
-    run_uv(
-        [*arguments, *options.index_policy],
-        cwd=options.project_directory,
-        progress=progress,
-        what=f"installing {request.file or 'the environment'}",
-        token=directory.name,
-    )
+    _pip(request, [*arguments, *_how_to_install(request, directory)], "installing", progress, token=directory.name)
 
 
-def _resolve(request: _Request, progress: Progress) -> str:
-    """Resolve the request to a lock with a hash for every file."""
-    options, flat = request.options, request.requirements
+def _install_and_resolve(request: _Request, directory: Path, progress: Progress) -> str:
+    """Install the request and resolve it to a lock with a hash for every file, both at once; returns the lock."""
+    flat = request.requirements
     progress(f"resolving {len(flat.lines)} requirements")
+    cancel = threading.Event()
+    with (
+        _files(flat) as (wanted, limits),
+        concurrent.futures.ThreadPoolExecutor(1, "mlgate-resolve") as resolver,
+    ):
+        resolving = resolver.submit(_resolve, request, wanted, limits, cancel)
+        try:
+            arguments = ["install", "--requirements", str(wanted), "--constraints", str(limits)]
+            arguments += _how_to_install(request, directory)
+            _pip(request, arguments, "installing", progress, token=directory.name)
+        except EnvironmentBuildError:
+            resolving.result()  # when it cannot be resolved, this says so better
+            raise
+        except BaseException:
+            cancel.set()
+            raise
+        return resolving.result()
+
+
+@contextlib.contextmanager
+def _files(flat: Requirements) -> Iterator[tuple[Path, Path]]:
+    """The requirements and the constraints as files for uv."""
     with tempfile.TemporaryDirectory(prefix="mlgate-") as scratch:
         wanted, limits = Path(scratch, "requirements.in"), Path(scratch, "constraints.txt")
         wanted.write_text("".join(f"{line}\n" for line in flat.lines), encoding="utf-8")
         limits.write_text("".join(f"{line}\n" for line in flat.constraints), encoding="utf-8")
-        arguments = ["pip", "compile", "--generate-hashes", "--no-header", "--no-annotate", "--emit-index-url"]
-        arguments += ["--emit-find-links", "--no-strip-extras", "--python", request.interpreter.path]
-        arguments += ["--constraints", str(limits), *options.index_policy, str(wanted)]
-        if options.offline:
-            arguments.append("--offline")
-        return run_uv(
-            arguments,
-            cwd=options.project_directory,
-            progress=progress,
-            what=f"resolving {request.file or 'the environment'}",
-        )
+        yield wanted, limits
+
+
+def _resolve(request: _Request, wanted: Path, limits: Path, cancel: Cancel | None = None) -> str:
+    arguments = ["compile", "--generate-hashes", "--no-header", "--no-annotate", "--emit-index-url"]
+    arguments += ["--emit-find-links", "--no-strip-extras", "--python", request.interpreter.path]
+    return _pip(request, [*arguments, "--constraints", str(limits), str(wanted)], "resolving", cancel=cancel)
+
+
+def _is_installed(lock: str, directory: Path, requirements: Requirements) -> bool:
+    """Whether what was installed is what the lock says; the index may have changed between the two."""
+    there = {
+        canonical_name(package.name): package.version for package in installed_packages(site_packages_of(directory))
+    }
+    pins = {canonical_name(name): version for name, version in _PIN.findall(lock)}
+    return pins.items() <= there.items() and (requirements.local or len(pins) == len(there))
+
+
+def _how_to_install(request: _Request, directory: Path) -> list[str]:
+    arguments = ["--python", str(directory / "bin/python")]
+    # Code is compiled when it is first imported, unless the caller's steps are told not to write what they compile.
+    if request.options.extra.get("compile_bytecode") or os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        arguments.append("--compile-bytecode")
+    if not request.options.offline:
+        arguments += request.requirements.refresh()
+    return arguments
+
+
+def _pip(
+    request: _Request,
+    arguments: Sequence[str],
+    doing: str,
+    progress: Progress = lambda _: None,
+    *,
+    cancel: Cancel | None = None,
+    token: str = "",
+) -> str:
+    options = request.options
+    offline = ["--offline"] if options.offline else []
+    return run_uv(
+        ["pip", *arguments, *offline, *options.index_policy],
+        cwd=options.project_directory,
+        progress=progress,
+        what=f"{doing} {request.file or 'the environment'}",
+        token=token,
+        cancel=cancel,
+    )
 
 
 def _without_credentials(line: str) -> str:
