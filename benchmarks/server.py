@@ -71,7 +71,11 @@ class Client:
     """HTTP over one kept connection; requests and answers are bytes, so that the client's share stays small."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=300)
+        self.port = port
+        self.connect()
+
+    def connect(self) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=300)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest = b""
 
@@ -79,8 +83,15 @@ class Client:
         self.socket.close()
 
     def ask(self, request: bytes) -> bytes:
-        self.socket.sendall(request)
-        return self.answer()
+        """Send and read; once more on a new connection when the server has closed this one."""
+        try:
+            self.socket.sendall(request)
+            return self.answer()
+        except ConnectionError:
+            self.close()
+            self.connect()
+            self.socket.sendall(request)
+            return self.answer()
 
     def answer(self) -> bytes:
         data = self.rest
@@ -120,7 +131,7 @@ class Client:
     def _more(self) -> bytes:
         data = self.socket.recv(1 << 20)
         if not data:
-            raise RuntimeError("the server closed the connection")
+            raise ConnectionError("the server closed the connection")
         return data
 
 
