@@ -135,12 +135,23 @@ def test_workers_share_the_port_and_the_secret_and_are_replaced(tmp_path):
         run_id = step["run"]["info"]["run_id"]
         for _ in range(12):  # fresh connections land on either worker
             post_json(server, "/api/2.0/mlflow/runs/set-tag", step["token"], run_id=run_id, key="k", value="v")
+        time.sleep(1.5)  # by then both have shared their numbers
         workers[0].send_signal(signal.SIGKILL)
         wait_until(lambda: len(alive(server)) == 2 and workers[0].pid not in {one.pid for one in alive(server)})
         for _ in range(6):
             assert get_json(server, f"/api/2.0/mlflow/runs/get?run_id={run_id}")["run"]["info"]["run_id"] == run_id
+        # Whichever worker is scraped tells of all of them, also of the one that was killed.
+        wait_until(lambda: counted_requests(server, "2.0/mlflow/runs/set-tag") == 12)
         assert server.stop() == 0
     assert not any(worker.is_running() for worker in workers[1:])
+
+
+def counted_requests(server: ServerProcess, route: str) -> int:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    counts = [line for line in text.splitlines() if line.startswith("mlgate_http_requests_total") and route in line]
+    return sum(int(line.rpartition(" ")[2]) for line in counts)
 
 
 def alive(server: ServerProcess) -> list[psutil.Process]:

@@ -32,6 +32,7 @@ class ServerSettings:
         access_log: one structured line per request.
         webhook_schemes, webhook_private_addresses: where webhooks may go.
         smtp_url: mail server for webhooks to `mailto:`, `smtp://[user:password@]host[:port]?from=address`.
+        measurements_directory: where the workers of one server share what `/metrics` shows; the supervisor makes it.
         tend_outbox: look at the outbox from the start, not only once this server has put something there.
     """
 
@@ -53,6 +54,7 @@ class ServerSettings:
     webhook_schemes: tuple[str, ...] = ("https",)
     webhook_private_addresses: bool = False
     smtp_url: str | None = field(default=None, repr=False)
+    measurements_directory: str | None = None
     tend_outbox: bool = False
 
 

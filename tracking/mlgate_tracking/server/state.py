@@ -28,7 +28,7 @@ class ServerState:
         self.store = store
         self.settings = settings
         self.tokens = StepTokens(settings.token_secret, settings.token_lifetime)
-        self.measurements = Measurements()
+        self.measurements = Measurements(settings.measurements_directory)
         self.webhooks = OutboxDelivery(store, settings)
         self.listeners: list[Listener] = [self.webhooks]
         self.threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="mlgate-server")

@@ -11,9 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import BinaryIO
 
@@ -37,16 +38,18 @@ def supervise(listener: socket.socket, options: ServeOptions, settings: ServerSe
 
     for received in (signal.SIGINT, signal.SIGTERM):
         signal.signal(received, ask_to_stop)
-    configuration = msgspec.json.encode(Configuration(listener.fileno(), options, settings))
-    workers = [_start(listener, configuration) for _ in range(options.workers)]
-    while not stop.wait(0.1):
-        for index, worker in enumerate(workers):
-            if worker.poll() is not None:
-                log.error("worker %d ended with status %d; starting another", worker.pid, worker.returncode)
-                stop.wait(RESTART_PAUSE)
-                workers[index] = _start(listener, configuration)
-    listener.close()
-    _end(workers, time.monotonic() + DRAIN_SECONDS + 5)
+    with tempfile.TemporaryDirectory(prefix="mlgate-server-") as directory:
+        told = Configuration(listener.fileno(), options, replace(settings, measurements_directory=directory))
+        configuration = msgspec.json.encode(told)
+        workers = [_start(listener, configuration) for _ in range(options.workers)]
+        while not stop.wait(0.1):
+            for index, worker in enumerate(workers):
+                if worker.poll() is not None:
+                    log.error("worker %d ended with status %d; starting another", worker.pid, worker.returncode)
+                    stop.wait(RESTART_PAUSE)
+                    workers[index] = _start(listener, configuration)
+        listener.close()
+        _end(workers, time.monotonic() + DRAIN_SECONDS + 5)
 
 
 def _start(listener: socket.socket, configuration: bytes) -> subprocess.Popen[bytes]:
