@@ -109,4 +109,8 @@ def test_metrics_are_exposed_for_prometheus(client):
     client.get("/api/2.0/mlflow/experiments/get", params={"experiment_id": "0"})
     text = client.get("/metrics").text
     assert 'mlgate_http_requests_total{method="GET",route="2.0/mlflow/experiments/get",status="200"} 1' in text
+    client.get("/made/up/by/a/caller")
+    text = client.get("/metrics").text
+    assert 'route="metrics"' in text
+    assert "made/up" not in text
     assert 'mlgate_http_request_seconds_bucket{method="GET",route="2.0/mlflow/experiments/get",le="+Inf"} 1' in text

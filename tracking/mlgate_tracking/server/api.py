@@ -124,7 +124,6 @@ class JsonApi:
                 server=self._state,
                 fence=fence,
                 idempotency_key=headers.get("idempotency-key"),
-                base_url=f"{scope['scheme']}://{headers.get('host', '')}{scope.get('root_path', '')}",
             )
             return 200, msgspec.json.encode(bound.endpoint.handler(call, request))
         except TrackingError as error:

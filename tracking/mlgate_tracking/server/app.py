@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 
 import msgspec
 from starlette.applications import Starlette
@@ -86,27 +87,27 @@ def create_app(store: ServerStore, settings: ServerSettings | None = None) -> AS
 
 
 def _routes(state: ServerState) -> list[BaseRoute]:
-    files = Files(state)
+    @cache
+    def document() -> str:
+        from mlgate_tracking.server import openapi
+
+        return msgspec.json.encode(openapi.document(endpoints(state.settings), SERVER_VERSION)).decode()
+
     return [
-        Route("/health", _text(lambda: "OK")),
-        Route("/version", _text(lambda: SERVER_VERSION)),
-        Route("/openapi.json", _text(lambda: _document(state.settings), "application/json")),
-        Route("/metrics", _text(lambda: state.measurements.render(SERVER_VERSION), "text/plain; version=0.0.4")),
-        *files.routes(),
+        _text("/health", lambda: "OK"),
+        _text("/version", lambda: SERVER_VERSION),
+        _text("/openapi.json", document, "application/json"),
+        _text("/metrics", lambda: state.measurements.render(SERVER_VERSION), "text/plain; version=0.0.4"),
+        *Files(state).routes(),
     ]
 
 
-def _document(settings: ServerSettings) -> str:
-    from mlgate_tracking.server.openapi import document
-
-    return msgspec.json.encode(document(endpoints(settings), SERVER_VERSION)).decode()
-
-
-def _text(body: Callable[[], str], media_type: str = "text/plain") -> Callable[[Request], Response]:
+def _text(path: str, body: Callable[[], str], media_type: str = "text/plain") -> Route:
     async def answer(_request: Request) -> Response:
         return PlainTextResponse(body(), media_type=media_type)
 
-    return answer  # type: ignore[return-value]  # starlette takes coroutine functions here
+    answer.__name__ = path.strip("/")
+    return Route(path, answer)
 
 
 async def _unknown_route(_request: Request, _error: Exception) -> Response:

@@ -29,14 +29,12 @@ class Call:
         store: the store, or the view that the caller's step token allows.
         fence: whose step token the caller sent, if any.
         idempotency_key: header `Idempotency-Key`: the same key again must not create a second thing.
-        base_url: scheme, host and prefix that the caller used, for links in answers.
     """
 
     store: ServerStore
     server: ServerState
     fence: Fence | None = None
     idempotency_key: str | None = None
-    base_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import asyncio
 import mimetypes
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial, wraps
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -32,7 +32,7 @@ UI_UPLOAD_LIMIT = 10 * MEBIBYTE
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 T = TypeVar("T")
-Handler = Callable[[ServerState, Request], "asyncio.Future[Response]"]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Files:
@@ -68,16 +68,15 @@ class Files:
             ),
         ]
 
-    def _answered(self, handler: Callable[[Request], AsyncIterator[Response] | object]) -> Callable[[Request], object]:
+    def _answered(self, handler: Handler) -> Handler:
+        @wraps(handler)
         async def answer(request: Request) -> Response:
             try:
-                response = await handler(request)  # type: ignore[misc]  # bound coroutine methods
+                return await handler(request)
             except TrackingError as error:
                 return Response(error_body(error), error.status, media_type="application/json")
             except ClientDisconnect:
                 return Response(status_code=499)
-            assert isinstance(response, Response)
-            return response
 
         return answer
 

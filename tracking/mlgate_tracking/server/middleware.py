@@ -71,11 +71,17 @@ class Measured:
         finally:
             seconds = time.perf_counter() - begin
             self._measurements.in_flight -= 1
-            endpoint = scope.get("endpoint")
-            route = getattr(endpoint, "path", None) or ("files" if endpoint else "other")
-            self._measurements.observe(scope["method"], route, status, seconds)
+            self._measurements.observe(scope["method"], _route(scope), status, seconds)
             if self._log:
                 access_log.info("%s", _line(scope, status, sent, seconds))
+
+
+def _route(scope: Scope) -> str:
+    """A label for the route; never a path that a caller made up, of which there are endlessly many."""
+    endpoint = scope.get("endpoint")
+    if endpoint is None:
+        return "unknown"
+    return str(getattr(endpoint, "path", None) or getattr(endpoint, "__name__", "page"))
 
 
 def _line(scope: Scope, status: int, sent: int, seconds: float) -> str:
