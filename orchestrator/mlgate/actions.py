@@ -7,7 +7,6 @@ step key again (a retry, a resumed run) makes no second version and no second pr
 from __future__ import annotations
 
 import contextlib
-import getpass
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ from mlgate.promotion import Measure, Outcome, PromotionResult, check, promote
 from mlgate.records import OUTCOME, result_of
 from mlgate.step import StepResult, step_run_key
 from mlgate.tracking import Tracking
+from mlgate.user import current_user
 from mlgate_projects.source import Source
 from mlgate_tracking.contract import Store
 from mlgate_tracking.entities import ModelVersion, RunStatus, Tag
@@ -64,7 +64,7 @@ def run_action(
     opened = tracking.store.open_step_run(
         key,
         experiment_id=context.experiment_id,
-        user_id=getpass.getuser(),
+        user_id=current_user(),
         run_name=step.run_name or step.name,
         start_time=int(time.time() * 1000),
         parent_run_id=context.run_id or None,
@@ -165,7 +165,7 @@ def _judge(
     run_id: str,
     key: str,
 ) -> dict[str, Any]:
-    user = getpass.getuser()
+    user = current_user()
     if step.kind == "gate":
         verdict = check(store, version.name, version.version, policy, user=user, run_id=run_id, measure=measure)
         outcome = {VerdictStatus.PASSED: "passed", VerdictStatus.PENDING: "pending"}.get(verdict.status, "rejected")

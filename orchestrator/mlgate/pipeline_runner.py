@@ -52,8 +52,10 @@ from mlgate.settings import Settings
 from mlgate.step import Engine, Step, StepResult, step_run_key
 from mlgate.step_cache import INPUTS_FILE, Inputs, find_cached, inputs_of
 from mlgate.tracking import Tracking, open_tracking
+from mlgate.user import current_user
 from mlgate_projects.errors import ProjectError
 from mlgate_projects.ledger import open_entry
+from mlgate_projects.parameters import loggable
 from mlgate_projects.parse import load_project
 from mlgate_projects.process import Cancel, Stream
 from mlgate_projects.source import Source, resolve_source
@@ -591,14 +593,10 @@ def _open_pipeline(tracking: Tracking, plan: Plan, engine: Engine, course: Cours
         **{f"mlgate.engine.{name}": value for name, value in engine.ids.items()},
         **course.overrides.tags,
     }
-    import getpass
-
-    from mlgate_projects.parameters import loggable
-
     opened = tracking.store.open_step_run(
         step_run_key(engine.run_id, plan.digest, f"pipeline:{plan.pipeline}"),
         experiment_id=tracking.experiment_id(None if course.experiment_id else plan.experiment, course.experiment_id),
-        user_id=getpass.getuser(),
+        user_id=current_user(),
         run_name=course.run_name,
         start_time=int(time.time() * 1000),
         params=[Param(name, loggable(value)) for name, value in plan.parameters.items()],

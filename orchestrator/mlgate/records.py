@@ -17,6 +17,7 @@ from mlgate.plan import Plan, PlannedStep
 from mlgate.step import StepResult, step_run_key
 from mlgate.tags import own_tags
 from mlgate.tracking import Tracking
+from mlgate.user import current_user
 from mlgate_tracking.contract import Store
 from mlgate_tracking.entities import Metric, Param, Run, RunStatus, Tag
 from mlgate_tracking.errors import TrackingError
@@ -64,6 +65,7 @@ def record(
     opened = tracking.store.open_step_run(
         step_run_key(context.engine.run_id, plan.digest, step.name, map_index),
         experiment_id=context.experiment_id,
+        user_id=current_user(),
         run_name=name,
         start_time=now,
         parent_run_id=context.run_id or None,

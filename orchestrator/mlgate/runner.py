@@ -24,6 +24,7 @@ from mlgate.step import Step, StepResult
 from mlgate.system_metrics import SystemMetrics
 from mlgate.tags import closing_metrics, closing_tags, opening_tags, own_tags
 from mlgate.tracking import Tracking, open_tracking
+from mlgate.user import current_user
 from mlgate.workspace import Workspace
 from mlgate_projects.command import runnable
 from mlgate_projects.envs import Prepared
@@ -136,7 +137,7 @@ class _Attempt:
             resolved.step_run_key,
             experiment_id=tracking.experiment_id(step.experiment_name, step.experiment_id),
             attempt=step.attempt,
-            user_id=_user(),
+            user_id=current_user(),
             run_name=step.run_name,
             start_time=int(time.time() * 1000),
             parent_run_id=step.parent_run_id,
@@ -296,15 +297,6 @@ def environment_json(prepared: Prepared) -> str:
         },
         indent=2,
     )
-
-
-def _user() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a numeric user without a name, as in containers
-        return ""
 
 
 __all__ = ["CRASHES", "TIMED_OUT", "Hooks", "environment_json", "judge", "run_step"]
