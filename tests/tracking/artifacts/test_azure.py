@@ -18,7 +18,8 @@ from mlgate_tracking.errors import (
     TemporarilyUnavailable,
 )
 from mlgate_tracking.testing.artifacts import ArtifactRepositoryConformance, paths_below, put, read
-from tests.tracking.artifacts.object_stores import azurite
+from tests.support import require
+from tests.tracking.artifacts.object_stores import azurite, installed
 
 HOST = "devstoreaccount1.blob.core.windows.net"
 
@@ -163,18 +164,26 @@ def test_container_and_account_must_be_named(uri: str) -> None:
         AzureRepository(uri)
 
 
+@pytest.fixture
+def sdk() -> None:
+    require(installed("azure.storage.blob"), "mlgate[azure] is not installed")
+
+
+@pytest.mark.usefixtures("sdk")
 def test_a_location_elsewhere_is_never_shown_an_identity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_STORAGE_ACCESS_KEY", "a2V5")
     with pytest.raises(InvalidParameterValue, match=r"'account\.evil\.example' is no Azure storage"):
         AzureRepository("wasbs://container@account.evil.example/x")
 
 
+@pytest.mark.usefixtures("sdk")
 def test_a_connection_string_is_used_for_its_own_account_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "AccountName=mine;AccountKey=a2V5")
     with pytest.raises(InvalidParameterValue, match=r"account 'other'.*is for 'mine'"):
         AzureRepository("wasbs://container@other.blob.core.windows.net/x")
 
 
+@pytest.mark.usefixtures("sdk")
 def test_an_account_that_is_away_is_told_clearly(monkeypatch: pytest.MonkeyPatch) -> None:
     away = "AccountName=mine;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:1/mine"
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", away)

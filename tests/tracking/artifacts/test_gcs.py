@@ -16,7 +16,8 @@ from mlgate_tracking.errors import (
     TemporarilyUnavailable,
 )
 from mlgate_tracking.testing.artifacts import ArtifactRepositoryConformance, paths_below, put, read
-from tests.tracking.artifacts.object_stores import fake_gcs
+from tests.support import require
+from tests.tracking.artifacts.object_stores import fake_gcs, installed
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,7 @@ def test_a_bucket_must_be_named() -> None:
 
 
 def test_missing_credentials_are_told_clearly(monkeypatch: pytest.MonkeyPatch) -> None:
+    require(installed("google.cloud.storage"), "mlgate[gcs] is not installed")
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file.json")
     _client.cache_clear()

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from mlgate_tracking.artifacts import is_proxied, repository_for
-from mlgate_tracking.errors import InvalidParameterValue
+from mlgate_tracking.artifacts import check_destination, is_proxied, repository_for
+from mlgate_tracking.errors import InvalidParameterValue, MissingExtra
 from mlgate_tracking.testing.artifacts import put, read
 
 
@@ -63,3 +64,31 @@ def test_passwords_in_uris_are_not_shown() -> None:
 def test_is_proxied() -> None:
     assert is_proxied("mlflow-artifacts:/1")
     assert not is_proxied("s3://bucket/1")
+
+
+@pytest.mark.parametrize(
+    ("uri", "library", "extra"),
+    [
+        ("s3://bucket/folder", "boto3", "s3"),
+        ("wasbs://box@account.blob.core.windows.net/folder", "azure.storage.blob", "azure"),
+        ("gs://bucket/folder", "google.api_core.exceptions", "gcs"),
+    ],
+)
+def test_a_missing_library_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, uri: str, library: str, extra: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://another.client.example")  # not one that is there already
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(MissingExtra, match=rf"install mlgate\[{extra}\]"):
+        repository_for(uri)
+
+
+@pytest.mark.parametrize("destination", ["", "ftp://host", "http://host", "mlflow-artifacts:/", "dbfs:/x"])
+def test_what_is_no_storage_is_refused_as_destination(destination: str) -> None:
+    with pytest.raises(InvalidParameterValue, match="is no storage"):
+        check_destination(destination)
+
+
+@pytest.mark.parametrize("destination", ["relative/path", "/data", "file:///data", "s3://b", "gs://b", "abfss://c@a.x"])
+def test_storages_are_taken_as_destination_without_a_look_at_them(destination: str) -> None:
+    check_destination(destination)
