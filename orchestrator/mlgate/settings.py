@@ -8,6 +8,7 @@
 | `MLGATE_ARTIFACTS`    | artifacts of a database store: a path, `s3://`, `gs://`, ...     | beside the database     |
 | `MLGATE_ENVS`         | environments only (a disk that workers share)                    | `envs` in the home      |
 | `MLGATE_OFFLINE`      | `1`: use only what is cached                                     | off                     |
+| `MLGATE_SMTP_URL`     | mail server for webhooks to `mailto:`                            | none: no mail is sent   |
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Settings:
     artifacts_destination: str | None
     envs: Path
     offline: bool
+    smtp_url: str | None = None
 
     @property
     def git(self) -> Path:
@@ -63,6 +65,7 @@ def load_settings(environ: Mapping[str, str] | None = None, *, tracking_uri: str
         artifacts_destination=env.get("MLGATE_ARTIFACTS") or None,
         envs=Path(env.get("MLGATE_ENVS") or home / "envs").expanduser().absolute(),
         offline=env.get("MLGATE_OFFLINE", "").lower() in _TRUE,
+        smtp_url=env.get("MLGATE_SMTP_URL") or None,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from mlgate.errors import UsageError
 from mlgate.evidence import Measurer, environment_of
+from mlgate.gates.data import DataQualityGate
 from mlgate.gates.evidence import (
     CheckOutcome,
     CheckRun,
@@ -34,8 +37,7 @@ from mlgate.tracking import Tracking, open_tracking
 from mlgate_projects.spec import SystemSpec, VirtualenvSpec
 from mlgate_tracking.entities import Metric
 from mlgate_tracking.governance import VerdictStatus
-from tests.support import require
-from tests.support.environments import environment
+from tests.support.environments import ROOT, environment
 from tests.support.registry import mlmodel, version_with_run
 
 CANDIDATE = Side.CANDIDATE
@@ -161,18 +163,36 @@ RULES: dict[str, Any] = {
 }
 
 
+_CHECK = """
+import json, sys
+from pathlib import Path
+from mlgate.quality import check_table
+
+for findings in (check_table(Path(table), json.loads(sys.argv[1])) for table in sys.argv[2:]):
+    print(json.dumps([finding.message for finding in findings if not finding.passed]), len(findings))
+"""
+
+
 @pytest.mark.frameworks
-def test_data_quality_checks_every_rule(measurer: Measurer, tmp_path: Path) -> None:
-    require(_has("pandera"), "pandera is not installed (mlgate[quality])")
-    registered(measurer.tracking)
-    rules = parse_policy({"to": {"alias": "champion"}, "gates": [{"data_quality": RULES}]})
-    (tmp_path / "flowers.csv").write_text("width,kind,count\n1.5,rose,1\n2.5,iris,2\n3.5,,3\n")
-    verdict = check(measurer.tracking.store, "iris", 1, rules, measure=measurer.measure)
-    assert verdict.passed, [reason.message for reason in verdict.failures]
-    (tmp_path / "flowers.csv").write_text("width,kind,other\n1.5,TULIP,1\n,rose,1\n1.5,rose,2\n9,rose,3\n")
-    measurer.close()
-    verdict = check(measurer.tracking.store, "iris", 1, rules, measure=measurer.measure)
-    assert sorted(reason.message for reason in verdict.failures) == [
+def test_data_quality_checks_every_rule(tmp_path: Path) -> None:
+    python = environment("quality", ["pandera[pandas]", "pyarrow"])
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    good.write_text("width,kind,count\n1.5,rose,1\n2.5,iris,2\n3.5,,3\n")
+    bad.write_text("width,kind,other\n1.5,TULIP,1\n,rose,1\n1.5,rose,2\n9,rose,3\n")
+    (gate,) = parse_policy({"gates": [{"data_quality": RULES}]}).gates
+    assert isinstance(gate.gate, DataQualityGate)
+    done = subprocess.run(
+        [python, "-W", "ignore", "-c", _CHECK, gate.gate.quality.rules, good, bad],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={"PYTHONPATH": ":".join(str(ROOT / name) for name in ("orchestrator", "tracking", "projects"))},
+    )
+    assert done.returncode == 0, done.stderr
+    kept, broken = done.stdout.splitlines()
+    assert kept.startswith("[] ")
+    assert sorted(json.loads(broken.rpartition(" ")[0])) == [
         "column count is missing",
         "column count is missing",
         "column other is not in the schema",
@@ -187,20 +207,12 @@ def test_data_quality_checks_every_rule(measurer: Measurer, tmp_path: Path) -> N
 def test_data_quality_without_its_extra_says_what_to_install(
     measurer: Measurer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "pandas", None)
     registered(measurer.tracking)
     (tmp_path / "t.csv").write_text("a\n1\n")
     found = measure(measurer, Quality("t.csv", "{}"))
     assert isinstance(found, Unmeasured)
     assert found.reason == "data_quality needs pandas; install mlgate[quality]"
-
-
-def _has(module: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(module) is not None
 
 
 # --- entry points -----------------------------------------------------------------------------------------------------
@@ -264,7 +276,6 @@ for depth, name in ((1, "weak"), (50, "good")):
 def test_models_are_scored_and_timed_in_their_own_environment(tracking: Tracking, tmp_path: Path) -> None:
     """Two classifiers of the iris measurements: scored, compared by bootstrap, timed; the weaker one is rejected."""
     import shutil
-    import subprocess
 
     python = environment("peers", ["numpy", "pandas", "scikit-learn"])
     data = tmp_path / "iris.csv"

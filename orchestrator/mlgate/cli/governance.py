@@ -15,9 +15,11 @@ from mlgate.cli.output import print_table
 
 if TYPE_CHECKING:
     from mlgate.promotion import Measure
+    from mlgate.settings import Settings
     from mlgate.tracking import Tracking
     from mlgate_tracking.contract import Store
     from mlgate_tracking.governance import GateResult
+    from mlgate_tracking.server.settings import ServerSettings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -65,7 +67,7 @@ class Desk:
 
         store = cast("ServerStore", self.store)
         if store.next_delivery_at() is not None:
-            flush(store, webhook_settings())
+            flush(store, webhook_settings(self.tracking.settings))
 
 
 @contextlib.contextmanager
@@ -99,7 +101,7 @@ def _importable(folder: Path) -> Iterator[None]:
             sys.path.remove(str(folder))
 
 
-def webhook_settings() -> Any:
+def webhook_settings(settings: Settings) -> ServerSettings:
     """Where an embedded store's webhooks may go: the variables that a server reads too."""
     import os
 
@@ -110,7 +112,7 @@ def webhook_settings() -> Any:
     return ServerSettings(
         webhook_schemes=tuple(scheme.strip() for scheme in schemes.split(",") if scheme.strip()),
         webhook_private_addresses=private,
-        smtp_url=os.environ.get("MLGATE_SMTP_URL") or None,
+        smtp_url=settings.smtp_url,
     )
 
 

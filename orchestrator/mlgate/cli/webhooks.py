@@ -61,7 +61,7 @@ def add(
         if not at.tracking.settings.remote:
             from mlgate_tracking.server.webhooks import check_target
 
-            check_target(url, webhook_settings())
+            check_target(url, webhook_settings(at.tracking.settings))
         made = _store(at).create_webhook(name, url, wanted, secret=secret)
     if as_json:
         print_json(encode(made))
