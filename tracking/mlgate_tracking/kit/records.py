@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from mlgate_tracking.kit.light import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-@dataclass(frozen=True)
+@record
 class Metric:
     key: str
     value: float
@@ -17,18 +17,18 @@ class Metric:
     step: int
 
 
-@dataclass(frozen=True)
+@record
 class Experiment:
     experiment_id: str
     name: str
     artifact_location: str = ""
     lifecycle_stage: str = "active"
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = {}
     creation_time: int = 0
     last_update_time: int = 0
 
 
-@dataclass(frozen=True)
+@record
 class RunInfo:
     run_id: str
     experiment_id: str
@@ -41,24 +41,24 @@ class RunInfo:
     lifecycle_stage: str = "active"
 
 
-@dataclass(frozen=True)
+@record
 class RunData:
     """`metrics` holds the latest value of each key."""
 
-    metrics: dict[str, float] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = {}
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
 
 
-@dataclass(frozen=True)
+@record
 class Run:
     info: RunInfo
-    data: RunData = field(default_factory=RunData)
+    data: RunData = RunData()
     inputs: tuple[dict[str, Any], ...] = ()
     """dataset inputs as the server gives them: `{"dataset": {...}, "tags": [...]}`"""
 
 
-@dataclass(frozen=True)
+@record
 class FileInfo:
     """`path` is relative to the run's artifacts; `file_size` is None for directories."""
 
@@ -67,18 +67,18 @@ class FileInfo:
     file_size: int | None = None
 
 
-@dataclass(frozen=True)
+@record
 class RegisteredModel:
     name: str
     description: str = ""
     creation_timestamp: int = 0
     last_updated_timestamp: int = 0
-    tags: dict[str, str] = field(default_factory=dict)
-    aliases: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = {}
+    aliases: dict[str, str] = {}
     latest_versions: tuple[ModelVersion, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class ModelVersion:
     name: str
     version: str
@@ -89,7 +89,7 @@ class ModelVersion:
     description: str = ""
     creation_timestamp: int = 0
     last_updated_timestamp: int = 0
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = {}
     aliases: tuple[str, ...] = ()
 
 
@@ -110,7 +110,7 @@ def pairs(items: Any) -> dict[str, str]:
 
 def _pick(cls: Any, raw: dict[str, Any], **given: Any) -> Any:
     """`cls` from the keys that it knows; integers may arrive as text."""
-    known = cls.__dataclass_fields__
+    known = cls.fields
     values = {key: value for key, value in raw.items() if key in known and key not in given}
     for key, value in values.items():
         if key.endswith(("_time", "_timestamp", "_size")) and value is not None:
