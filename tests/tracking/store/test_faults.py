@@ -15,8 +15,9 @@ from sqlalchemy.engine import make_url
 
 from mlgate_tracking.entities import Metric, Param
 from mlgate_tracking.errors import BadRequest, TemporarilyUnavailable
-from mlgate_tracking.store import database
+from mlgate_tracking.store import database, pooled
 from mlgate_tracking.store.sql import SqlStore
+from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.testing.stores import at_once, fresh
 from tests.support import databases
 
@@ -24,6 +25,7 @@ WRITER = """
 import os, sys, threading
 from mlgate_tracking.entities import Metric, Param
 from mlgate_tracking.store.sql import SqlStore
+from mlgate_tracking.store.transaction import Transaction
 uri, run_id = sys.argv[1:]
 store = SqlStore(uri)
 def write(number):
@@ -86,6 +88,7 @@ import resource, signal, sys
 from mlgate_tracking.entities import Param
 from mlgate_tracking.errors import InternalError
 from mlgate_tracking.store.sql import SqlStore
+from mlgate_tracking.store.transaction import Transaction
 with SqlStore(sys.argv[1]) as store:
     run_id = store.create_run("0").info.run_id
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -190,6 +193,22 @@ def test_a_server_that_crashes_under_load_and_comes_back_loses_nothing(
         everything_is_there(store, run_id, acknowledged)
         for made in created:
             store.get_run(made)
+
+
+@pytest.mark.database
+def test_a_caller_for_whom_no_connection_comes_free_is_told(
+    postgresql: databases.PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("POOL_SIZE", 1), ("POOL_OVERFLOW", 0), ("POOL_TIMEOUT", 0.1)):
+        monkeypatch.setattr(pooled, name, value)
+    with SqlStore(postgresql.create()) as store:
+
+        def hold(_tx: Transaction) -> None:
+            with pytest.raises(TemporarilyUnavailable, match="all 1 connections to the database are in use"):
+                store.get_run("a" * 32)
+
+        store.read(hold)
+        assert store.get_experiment("0").name == "Default"
 
 
 @pytest.mark.database

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from mlgate_tracking.errors import BadRequest, InvalidParameterValue
+from mlgate_tracking.errors import BadRequest, InvalidParameterValue, TemporarilyUnavailable
 from mlgate_tracking.store.database import Database, Work, without_password
 from mlgate_tracking.store.dialects import Trouble, dialect_named, driver_error
 from mlgate_tracking.store.transaction import Transaction
@@ -20,8 +21,11 @@ T = TypeVar("T")
 
 IDLE = 1.0
 """Seconds in the pool after which a connection is pinged before use."""
-POOL_SIZE = 16
-POOL_OVERFLOW = 32
+POOL_SIZE = 8
+POOL_OVERFLOW = 12
+"""Together few enough for four server processes on PostgreSQL's usual hundred connections."""
+POOL_TIMEOUT = 30.0
+"""Seconds to wait for a connection while all are in use."""
 CONNECT_TIMEOUT = 10
 """Seconds for one attempt to connect."""
 
@@ -47,19 +51,27 @@ class PooledDatabase(Database):
         sa.event.listen(self.engine, "checkout", self._ping_after_a_pause)
 
     def _read(self, work: Work[T]) -> T:
-        with self.engine.connect() as connection, self._connected(connection):
+        with self._connect() as connection, self._connected(connection):
             transaction = self._transaction(connection)
             result = work(transaction)
         transaction.committed()
         return result
 
     def _write(self, work: Work[T]) -> T:
-        with self.engine.connect() as connection, self._connected(connection):
+        with self._connect() as connection, self._connected(connection):
             transaction = self._transaction(connection)
             result = work(transaction)
             connection.commit()
         transaction.committed()
         return result
+
+    def _connect(self) -> sa.Connection:
+        try:
+            return self.engine.connect()
+        except PoolTimeoutError as error:
+            raise TemporarilyUnavailable(
+                f"all {POOL_SIZE + POOL_OVERFLOW} connections to the database are in use, try again"
+            ) from error
 
     def _transaction(self, connection: sa.Connection) -> Transaction:
         connection.begin()
@@ -123,6 +135,7 @@ def _engine_options(dialect: str) -> dict[str, Any]:
     return {
         "pool_size": POOL_SIZE,
         "max_overflow": POOL_OVERFLOW,
+        "pool_timeout": POOL_TIMEOUT,
         "pool_recycle": 1800,
         # Each statement sees what has been committed: after a wait for a row lock that is the newest state.
         "isolation_level": "READ COMMITTED",
