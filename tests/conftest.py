@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# The suites that the packages ship explain their failures like any other test.
+pytest.register_assert_rewrite("mlgate_tracking.testing", "mlgate_projects.testing")
+
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

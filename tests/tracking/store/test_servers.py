@@ -57,4 +57,9 @@ class TestServerPromotion(PromotionConformance):
 
 
 class TestServerDelivery(DeliveryConformance):
-    pass
+    @pytest.fixture(scope="class")
+    @classmethod
+    def store(cls, server: databases.PostgreSQL | databases.MariaDB) -> Iterator[SqlStore]:
+        """One that no other test has subscribed webhooks to."""
+        with SqlStore(server.create()) as opened:
+            yield opened
