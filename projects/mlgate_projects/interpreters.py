@@ -36,6 +36,7 @@ print(json.dumps({
     "site_packages": site,
 }))
 """
+_VERSION = re.compile(r"\s*(?:python)?\s*={0,2}\s*(\d+(?:\.\d+){0,2})(?:\.\*)?\s*")
 _ASK_WITHIN = 20.0  # seconds; a cold disk is slow, a hanging wrapper must not hold everybody up
 _NEWEST_MINOR = 20  # names python3.6 to python3.20 are looked for
 
@@ -132,8 +133,13 @@ def _newest(found: list[Interpreter]) -> Interpreter:
     return max(found, key=lambda one: one.order)
 
 
+def is_version(text: str) -> bool:
+    """Whether `find` takes it for a version; any other text is a mistake."""
+    return _VERSION.fullmatch(text) is not None
+
+
 def _parse(version: str) -> tuple[int, ...]:
-    match = re.fullmatch(r"\s*(?:python)?\s*={0,2}\s*(\d+(?:\.\d+){0,2})(?:\.\*)?\s*", version)
+    match = _VERSION.fullmatch(version)
     if match is None:
         raise EnvironmentUnavailable(f"python: {version!r} is not a version; write it as 3.10 or 3.10.13")
     return tuple(int(number) for number in match[1].split("."))
@@ -248,4 +254,4 @@ def _answer(path: str) -> dict[str, object] | None:
     return answer if isinstance(answer, dict) and set(answer) == expected else None
 
 
-__all__ = ["Interpreter", "ask", "find", "known"]
+__all__ = ["Interpreter", "ask", "find", "is_version", "known"]

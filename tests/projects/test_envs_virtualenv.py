@@ -110,12 +110,18 @@ def test_what_does_not_resolve_is_explained_in_one_line_and_leaves_nothing(index
     assert Cache(options.cache_root).entries() == []
 
 
-def test_a_missing_patch_version_is_a_warning_or_refused(index: Path, options: EnvOptions) -> None:
+def test_a_missing_patch_version_is_a_warning_or_refused(
+    index: Path, options: EnvOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wanted = VirtualenvSpec("python_env.yaml", python=f"{sys.version_info[0]}.{sys.version_info[1]}.99")
     prepared = prepare(wanted, options)
     assert re.match(rf"python {wanted.python} is not on this machine: using ", prepared.warnings[0])
     strict = EnvOptions(options.cache_root, options.project_directory, strict_python=True)
-    with pytest.raises(EnvironmentUnavailable, match="no python exactly"):
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", f"file://{options.cache_root}/nothing")
+    with pytest.raises(EnvironmentUnavailable, match=r"no python exactly .* \(downloading it: .*\)"):
+        prepare(wanted, strict)
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
+    with pytest.raises(EnvironmentUnavailable, match=r"install it or change `python:`$"):
         prepare(wanted, strict)
 
 

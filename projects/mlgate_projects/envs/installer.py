@@ -84,6 +84,7 @@ def run_uv(
     environ: Mapping[str, str] | None = None,
     token: str = "",
     cancel: Cancel | None = None,
+    downloads: bool = False,
 ) -> str:
     """Run uv to its end, telling its messages line by line; returns what it wrote to standard output.
 
@@ -91,6 +92,7 @@ def run_uv(
         what: is being done, for the error.
         token: marks the process (the name of the directory that is being built).
         cancel: stops it when set.
+        downloads: uv may download interpreters.
 
     Raises:
         EnvironmentBuildError: it failed; the message is uv's own, the error holds the end of its output.
@@ -109,6 +111,8 @@ def run_uv(
 
     variables = os.environ if environ is None else environ
     env = builder_variables(variables)
+    if downloads:
+        del env["UV_PYTHON_DOWNLOADS"]
     own = _pip_arguments(variables) if arguments[0] == "pip" else []
     request = ProcessRequest((uv_path(), *arguments, *own), cwd, env, secrets=tuple(_credentials(env)), token=token)
     outcome = process.run(request, on_output, cancel)

@@ -85,7 +85,11 @@ class VirtualenvEnvironment(OnThisMachine):
         return EnvKey(self.kind, request.digest, hit=found is not None, description=request.description)
 
     def prepare(self, spec: EnvSpec, options: EnvOptions, progress: Progress) -> Prepared:
-        request = _read(spec, options)
+        try:
+            request = _read(spec, options)
+        except EnvironmentUnavailable:
+            _fetch_missing_python(spec, options, progress)
+            request = _read(spec, options)
         cache = Cache(options.cache_root)
 
         def build(directory: Path) -> Built:
@@ -119,6 +123,25 @@ class VirtualenvEnvironment(OnThisMachine):
         progress(f"resolving {len(request.requirements.lines)} requirements")
         with _files(request.requirements) as (wanted, limits):
             return _locks(request).write(_resolve(request, wanted, limits))
+
+
+def _fetch_missing_python(spec: EnvSpec, options: EnvOptions, progress: Progress) -> None:
+    """Have uv download the interpreter when this machine has none that will do, unless that is switched off."""
+    assert isinstance(spec, VirtualenvSpec)
+    remembered = options.cache_root / "interpreters.json"
+    try:
+        interpreters.find(spec.python, strict=options.strict_python, remembered=remembered)
+    except EnvironmentUnavailable as missing:
+        switched_off = os.environ.get("UV_PYTHON_DOWNLOADS", "").lower() in ("never", "manual", "false", "0")
+        if options.offline or switched_off or spec.python is None or not interpreters.is_version(spec.python):
+            raise
+        progress(f"downloading python {spec.python}")
+        try:
+            number = ".".join(re.findall(r"\d+", spec.python))
+            arguments = ["python", "install", "--no-bin", number]
+            run_uv(arguments, cwd=options.project_directory, progress=progress, what="downloading it", downloads=True)
+        except EnvironmentBuildError as failure:
+            raise EnvironmentUnavailable(f"{missing} ({failure})") from None
 
 
 def _read(spec: EnvSpec, options: EnvOptions) -> _Request:
