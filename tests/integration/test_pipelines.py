@@ -184,6 +184,7 @@ def test_a_deleted_run_is_no_longer_used(project: Path) -> None:
     assert "mlgate.outcome" not in tags(again["prepare"])
 
 
+@pytest.mark.slow
 def test_the_plan_says_what_will_happen_and_does_nothing(project: Path) -> None:
     done = run_project(project, "--pipeline", "retrain", "--plan")
     assert done.returncode == 0, done.stderr
@@ -222,6 +223,7 @@ pipelines:
 """
 
 
+@pytest.mark.slow
 def test_a_failure_stops_what_needs_it_and_resume_runs_the_rest(tmp_path: Path) -> None:
     project = project_dir(tmp_path / "p", {"MLproject": FAILING})
     done = run_project(project, "--pipeline", "retrain", "--keep-going")
@@ -267,6 +269,7 @@ def test_partial_runs_need_something_to_go_on_from(project: Path) -> None:
     assert all_runs() == []
 
 
+@pytest.mark.slow
 def test_retries_wait_and_reopen_the_same_run(tmp_path: Path) -> None:
     text = PROJECT["MLproject"].split("pipelines:")[0] + (
         "pipelines:\n          retrain:\n            steps:\n              flaky:\n"
@@ -418,6 +421,7 @@ def test_the_python_api_returns_typed_results(project: Path) -> None:
     assert caught.value.result.steps["broken"].status == "FAILED"
 
 
+@pytest.mark.slow
 def test_on_a_terminal_the_steps_are_a_live_tree(tmp_path: Path) -> None:
     """Standard error is a terminal here: the tree is drawn there, with output above it and a summary at the end."""
     project = project_dir(tmp_path / "p", {"MLproject": FAILING, "fixed": ""})
