@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import shutil
 import ssl
 import subprocess
@@ -126,6 +127,23 @@ def test_an_answer_before_the_whole_body_was_sent_is_heard(server: ScriptedServe
     server.play(answer(413, b"too large", Connection="close"))
     response = send(Request("PUT", "/big", body=iter([b"x" * (1 << 20)] * 64)))
     assert (response.status, response.read()) == (413, b"too large")
+
+
+def test_packed_answers_are_unpacked_piece_by_piece(server: ScriptedServer, send: HttpSend) -> None:
+    body = b"all the same " * 1_000_000
+    server.otherwise = answer(200, gzip.compress(body), Content_Encoding="gzip")
+    assert send(PING).read() == body
+    pieces = list(send(Request("GET", "/big", stream=True)))
+    assert max(map(len, pieces)) <= 1 << 18
+    assert b"".join(pieces) == body
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("packed", [gzip.compress(b"x" * 100)[:-12], b"no gzip at all"])
+def test_a_packed_answer_that_is_damaged_is_an_error(server: ScriptedServer, send: HttpSend, packed: bytes) -> None:
+    server.play(answer(200, packed, Content_Encoding="gzip"))
+    with pytest.raises(ServerUnreachable, match=r"packed answer broke off|not valid gzip"):
+        send(PING)
 
 
 # --- no answer -------------------------------------------------------------------------------------------------------
@@ -427,6 +445,7 @@ def test_a_proxy_is_asked_for_hosts_elsewhere(server: ScriptedServer, monkeypatc
     send.close()
     assert server.seen[0].target == "http://tracking.example:5000/mlflow/ping"
     assert server.seen[0].headers["proxy-authorization"] == "Basic YW5uOnB3"
+    assert server.seen[0].headers["accept-encoding"] == "gzip", "what leaves the machine may come packed"
 
 
 def test_a_proxy_tunnels_tls(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
