@@ -7,6 +7,7 @@ pipeline is a run in the store, and every step is a run below it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
 import uuid
@@ -74,6 +75,10 @@ def _nothing(*_args: Any) -> None:
     return None
 
 
+Submit = Callable[[PlannedStep, int, Callable[[], StepResult]], "Future[StepResult]"]
+"""Starts the work of one instance (step, map index, work) somewhere; the future's result is the work's last one."""
+
+
 @dataclass(frozen=True, slots=True)
 class PipelineHooks:
     """How a running plan talks to whoever started it. Calls come from several threads, one at a time each.
@@ -85,6 +90,8 @@ class PipelineHooks:
         output: step, map index, stream, a piece of its output.
         say: step, map index, one line on what goes on.
         opened: run id of the pipeline.
+        submit: how an instance of a step is started; in a pool of `Course.jobs` threads when None. An engine gives its
+            own, and retries by its own means.
     """
 
     started: Callable[[PlannedStep, int], None] = _nothing
@@ -93,6 +100,7 @@ class PipelineHooks:
     output: Callable[[PlannedStep, int, Stream, bytes], None] = _nothing
     say: Callable[[PlannedStep | None, int, str], None] = _nothing
     opened: Callable[[str], None] = _nothing
+    submit: Submit | None = None
     cancel: Cancel = field(default_factory=threading.Event)
 
 
@@ -273,7 +281,9 @@ class _Run:
                     schedule.stop()
                 for step in schedule.ready():
                     for map_index in self.begin(step, schedule):
-                        future = pool.submit(self.run_instance, step, map_index, dict(schedule.states))
+                        work = functools.partial(self.run_instance, step, map_index, dict(schedule.states))
+                        submit = self.hooks.submit
+                        future = submit(step, map_index, work) if submit is not None else pool.submit(work)
                         running[future] = (step, map_index)
                 if not running:
                     if schedule.over:
@@ -383,7 +393,8 @@ class _Run:
             output=lambda stream, data: self.hooks.output(step, map_index, stream, data),
             cancel=self,
         )
-        for retry in range(step.retries.count + 1):
+        retries = 0 if self.hooks.submit is not None else step.retries.count
+        for retry in range(retries + 1):
             result = run_step(
                 bound,
                 settings=self.settings,
@@ -394,10 +405,10 @@ class _Run:
                 project=self.project,
             )
             again = result.retryable or (result.status == KILLED and result.exit_code == TIMED_OUT)
-            if not again or retry == step.retries.count or self.is_set():
+            if not again or retry == retries or self.is_set():
                 break
             delay = step.retries.wait_before(retry)
-            left = step.retries.count - retry
+            left = retries - retry
             self.hooks.say(step, map_index, f"failed ({result.reason}); trying again in {delay:g} s, {left} left")
             if self.sleep(delay):
                 break

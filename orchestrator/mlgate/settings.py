@@ -15,8 +15,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlgate_tracking.transport import Credentials
 
 _TRUE = ("1", "true", "yes", "on")
 
@@ -31,6 +35,8 @@ class Settings:
     envs: Path
     offline: bool
     smtp_url: str | None = None
+    credentials: Credentials | None = field(default=None, repr=False)
+    """For a server; None takes MLflow's variables. Set by engines, which keep secrets in stores of their own."""
 
     @property
     def git(self) -> Path:

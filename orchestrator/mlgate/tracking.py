@@ -106,7 +106,9 @@ def open_tracking(settings: Settings, *, retry: RetryPolicy | None = None) -> It
     Args:
         retry: patience with a server; by default the client's own.
     """
-    store = connect(settings.tracking_uri, artifacts_destination=settings.artifacts_destination, retry=retry)
+    store = connect(
+        settings.tracking_uri, settings.artifacts_destination, credentials=settings.credentials, retry=retry
+    )
     try:
         yield Tracking(settings, store)
     finally:

@@ -12,6 +12,7 @@ from mlgate.airflow.compat import BaseHook
 if TYPE_CHECKING:
     from mlgate.settings import Settings
     from mlgate.tracking import Tracking
+    from mlgate_tracking.contract import Store
 
 
 class MlgateHook(BaseHook):
@@ -47,26 +48,20 @@ class MlgateHook(BaseHook):
             },
         }
 
-    def settings(self) -> Settings:
-        """Where things are, for `run_step`."""
-        return self._resolve()[0]
-
     @contextlib.contextmanager
     def tracking(self) -> Iterator[Tracking]:
         """The open store."""
-        from mlgate.tracking import Tracking
-        from mlgate_tracking.client import connect
+        from mlgate.tracking import open_tracking
 
-        settings, credentials = self._resolve()
-        with connect(settings.tracking_uri, settings.artifacts_destination, credentials=credentials) as store:
-            yield Tracking(settings, store)
+        with open_tracking(self.settings()) as tracking:
+            yield tracking
 
-    def get_conn(self) -> Any:
+    def get_conn(self) -> Store:
         """An open store; close it after use, or use `tracking()`."""
         from mlgate_tracking.client import connect
 
-        settings, credentials = self._resolve()
-        return connect(settings.tracking_uri, settings.artifacts_destination, credentials=credentials)
+        settings = self.settings()
+        return connect(settings.tracking_uri, settings.artifacts_destination, credentials=settings.credentials)
 
     def test_connection(self) -> tuple[bool, str]:
         """What the connection form's button shows."""
@@ -77,12 +72,13 @@ class MlgateHook(BaseHook):
             return False, f"{type(error).__name__}: {error}"
         return True, "the store answers"
 
-    def _resolve(self) -> tuple[Settings, Any]:
+    def settings(self) -> Settings:
+        """Where things are, for `run_step`."""
         from mlgate.settings import load_settings
 
         conn_id = self.mlgate_conn_id or _configured_conn_id()
         if not conn_id:
-            return load_settings(), None
+            return load_settings()
         from pathlib import Path
 
         from mlgate_tracking.transport import Credentials
@@ -96,8 +92,8 @@ class MlgateHook(BaseHook):
             home = Path(str(extra["home"]))
             settings = replace(settings, home=home, envs=home / "envs")
         if connection.login:
-            return settings, Credentials(username=connection.login, password=connection.password)
-        return settings, Credentials(token=connection.password) if connection.password else None
+            return replace(settings, credentials=Credentials(connection.login, connection.password))
+        return replace(settings, credentials=Credentials(token=connection.password) if connection.password else None)
 
 
 def _uri_of(connection: Any) -> str | None:
