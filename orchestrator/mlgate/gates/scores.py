@@ -1,80 +1,85 @@
 """Scores of predictions, in plain Python, for the resamples of the bootstrap; named and defined as scikit-learn does.
 
-Each takes (expected, predicted) pairs. Averages over classes are unweighted (`macro`).
+Each takes counted (expected, predicted) pairs, so that a resample costs what its distinct pairs cost and not its rows.
+Averages over classes are unweighted (`macro`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-Pairs = Sequence[tuple[Any, Any]]
+Cells = Mapping[tuple[Any, Any], int]
+"""(expected, predicted) → how often."""
 
 
-def accuracy(pairs: Pairs) -> float:
-    return sum(bool(truth == guess) for truth, guess in pairs) / len(pairs)
+def accuracy(cells: Cells) -> float:
+    return sum(count for (truth, guess), count in cells.items() if truth == guess) / sum(cells.values())
 
 
-def balanced_accuracy(pairs: Pairs) -> float:
+def balanced_accuracy(cells: Cells) -> float:
     """Mean recall over the classes that occur in the truth."""
-    cells = Counter(pairs)
     totals: Counter[Any] = Counter()
     for (truth, _), count in cells.items():
         totals[truth] += count
-    return sum(cells[(label, label)] / total for label, total in totals.items()) / len(totals)
+    return sum(cells.get((label, label), 0) / total for label, total in totals.items()) / len(totals)
 
 
-def _per_class(pairs: Pairs) -> list[tuple[int, int, int]]:
+def _per_class(cells: Cells) -> list[tuple[int, int, int]]:
     """(true positives, predicted, actual) of every class that occurs."""
-    cells = Counter(pairs)
     actual: Counter[Any] = Counter()
     guessed: Counter[Any] = Counter()
     for (truth, guess), count in cells.items():
         actual[truth] += count
         guessed[guess] += count
-    return [(cells[(label, label)], guessed[label], actual[label]) for label in actual.keys() | guessed.keys()]
+    labels = actual.keys() | guessed.keys()
+    return [(cells.get((label, label), 0), guessed[label], actual[label]) for label in labels]
 
 
-def precision(pairs: Pairs) -> float:
-    classes = _per_class(pairs)
+def precision(cells: Cells) -> float:
+    classes = _per_class(cells)
     return sum(hits / guessed if guessed else 0.0 for hits, guessed, _ in classes) / len(classes)
 
 
-def recall(pairs: Pairs) -> float:
-    classes = _per_class(pairs)
+def recall(cells: Cells) -> float:
+    classes = _per_class(cells)
     return sum(hits / actual if actual else 0.0 for hits, _, actual in classes) / len(classes)
 
 
-def f1(pairs: Pairs) -> float:
-    classes = _per_class(pairs)
+def f1(cells: Cells) -> float:
+    classes = _per_class(cells)
     return sum(2 * hits / (guessed + actual) for hits, guessed, actual in classes) / len(classes)
 
 
-def mean_absolute_error(pairs: Pairs) -> float:
-    return math.fsum(abs(truth - guess) for truth, guess in pairs) / len(pairs)
+def mean_absolute_error(cells: Cells) -> float:
+    return _mean(cells, lambda truth, guess: abs(truth - guess))
 
 
-def mean_squared_error(pairs: Pairs) -> float:
-    return math.fsum((truth - guess) ** 2 for truth, guess in pairs) / len(pairs)
+def mean_squared_error(cells: Cells) -> float:
+    return _mean(cells, lambda truth, guess: (truth - guess) ** 2)
 
 
-def root_mean_squared_error(pairs: Pairs) -> float:
-    return math.sqrt(mean_squared_error(pairs))
+def root_mean_squared_error(cells: Cells) -> float:
+    return math.sqrt(mean_squared_error(cells))
 
 
-def r2(pairs: Pairs) -> float:
+def r2(cells: Cells) -> float:
     """Share of the variance explained; 1 or 0 when the truth does not vary (exact or not), as scikit-learn answers."""
-    mean = math.fsum(truth for truth, _ in pairs) / len(pairs)
-    total = math.fsum((truth - mean) ** 2 for truth, _ in pairs)
-    residual = math.fsum((truth - guess) ** 2 for truth, guess in pairs)
+    mean = _mean(cells, lambda truth, _: truth)
+    total = _mean(cells, lambda truth, _: (truth - mean) ** 2)
+    residual = mean_squared_error(cells)
     if total == 0:
         return 1.0 if residual == 0 else 0.0
     return 1.0 - residual / total
 
 
-SCORES: dict[str, Callable[[Pairs], float]] = {
+def _mean(cells: Cells, of: Callable[[Any, Any], float]) -> float:
+    return math.fsum(count * of(truth, guess) for (truth, guess), count in cells.items()) / sum(cells.values())
+
+
+SCORES: dict[str, Callable[[Cells], float]] = {
     "accuracy": accuracy,
     "balanced_accuracy": balanced_accuracy,
     "precision": precision,
@@ -111,4 +116,4 @@ def greater_is_better(metric: str) -> bool:
     return not any(word in LOWER_IS_BETTER for word in words)
 
 
-__all__ = ["ALIASES", "SCORES", "Pairs", "canonical_name", "greater_is_better"]
+__all__ = ["ALIASES", "SCORES", "Cells", "canonical_name", "greater_is_better"]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mlgate.gates import scores
 from mlgate.gates.statistics import (
+    binomial,
     category_stability_index,
     chi_square,
     chi_square_survival,
@@ -86,13 +87,36 @@ def test_paired_bootstrap_repeats_itself_and_sees_a_better_model() -> None:
     assert paired_bootstrap(truth, worse, better, scores.accuracy, resamples=300).share == 0.0
 
 
+def test_many_rows_of_few_kinds_are_resampled_like_few_of_many() -> None:
+    truth, ours, theirs = ("a", "b") * 600, ("a", "b") * 540 + ("b", "a") * 60, ("a", "b") * 500 + ("b", "a") * 100
+    counted = paired_bootstrap(truth, ours, theirs, scores.accuracy, resamples=2000)
+    # Labels that differ in kind but not in worth keep the rows apart, so that they are drawn one by one.
+    apart = [f"{one}{index}" for index, one in enumerate(truth)]
+    same = {name: [row if right else "x" for row, right in zip(apart, map(str.__eq__, truth, side), strict=True)]
+            for name, side in (("ours", ours), ("theirs", theirs))}  # fmt: skip
+    drawn = paired_bootstrap(apart, same["ours"], same["theirs"], scores.accuracy, resamples=2000)
+    assert counted.change == pytest.approx(drawn.change)
+    assert counted.low == pytest.approx(drawn.low, abs=0.004)
+    assert counted.high == pytest.approx(drawn.high, abs=0.004)
+
+
+@pytest.mark.parametrize(("trials", "chance"), [(40, 0.5), (500, 0.03), (1000, 0.9)])
+def test_binomial_variates_have_the_right_distribution(trials: int, chance: float) -> None:
+    draw = random.Random(11)
+    ours = [binomial(draw, trials, chance) for _ in range(400)]
+    plain = [sum(draw.random() < chance for _ in range(trials)) for _ in range(400)]
+    assert kolmogorov_smirnov(ours, plain).p_value > 0.01
+    assert binomial(draw, trials, 0.0) == 0
+    assert binomial(draw, trials, 1.0) == trials
+
+
 @pytest.mark.parametrize("metric", ["accuracy", "f1_score", "rmse", "val_loss", "mean_absolute_error", "r2"])
 def test_direction_of_a_metric_is_read_from_its_name(metric: str) -> None:
     assert scores.greater_is_better(metric) is (metric in ("accuracy", "f1_score", "r2"))
 
 
 _PEERS = """
-import json, random, sys
+import collections, json, random, sys
 import numpy, scipy.stats, sklearn.metrics
 from mlgate.gates import scores, statistics
 
@@ -123,14 +147,14 @@ see("psi", statistics.stability_index(reference.tolist(), current.tolist()), ind
 truth = draw.choice(list("abc"), 300).tolist()
 guess = [one if draw.random() < 0.8 else "a" for one in truth]
 other = [one if draw.random() < 0.7 else "b" for one in truth]
-pairs, macro = list(zip(truth, guess)), {"average": "macro", "zero_division": 0}
+pairs, macro = collections.Counter(zip(truth, guess)), {"average": "macro", "zero_division": 0}
 see("accuracy", scores.accuracy(pairs), sklearn.metrics.accuracy_score(truth, guess))
 see("balanced", scores.balanced_accuracy(pairs), sklearn.metrics.balanced_accuracy_score(truth, guess))
 see("precision", scores.precision(pairs), sklearn.metrics.precision_score(truth, guess, **macro))
 see("recall", scores.recall(pairs), sklearn.metrics.recall_score(truth, guess, **macro))
 see("f1", scores.f1(pairs), sklearn.metrics.f1_score(truth, guess, **macro))
 x, y = draw.normal(size=100), draw.normal(size=100)
-pairs = list(zip(x.tolist(), y.tolist()))
+pairs = collections.Counter(zip(x.tolist(), y.tolist()))
 see("mae", scores.mean_absolute_error(pairs), sklearn.metrics.mean_absolute_error(x, y))
 see("rmse", scores.root_mean_squared_error(pairs), sklearn.metrics.root_mean_squared_error(x, y))
 see("r2", scores.r2(pairs), sklearn.metrics.r2_score(x, y))
