@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+import mlgate
+
 
 @pytest.mark.parametrize("family", ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow", "/api/2.0/preview/mlflow"])
 def test_every_family_of_paths_answers(client, family):
@@ -91,8 +93,9 @@ def test_a_static_prefix_goes_in_front_of_every_path(serve):
 
 def test_health_and_version_are_plain_text(client):
     assert client.get("/health").text == "OK"
-    major = int(client.get("/version").text.split(".")[0])
-    assert major < 3  # 3.4 and later would promise OTLP
+    version = client.get("/version").text
+    assert version == mlgate.__version__
+    assert int(version.split(".")[0]) < 3  # 3.4 and later would promise OTLP
 
 
 def test_an_internal_failure_shows_nothing_of_itself(client, store, monkeypatch):
