@@ -29,3 +29,13 @@ def test_the_reference_names_every_field_of_each_endpoint():
         line = lines[endpoint.method, endpoint.path.replace(":path}", "}")]
         for field in msgspec.structs.fields(endpoint.request):
             assert re.search(rf"\b{field.encode_name}\b", line), (endpoint.path, field.encode_name)
+
+
+def test_the_reference_names_every_option_of_the_command():
+    from mlgate.cli.server import server
+
+    text = (PAGE.parent / "server.md").read_text()
+    for option in server.params:
+        if not getattr(option, "hidden", False):
+            for name in (*option.opts, *option.secondary_opts):
+                assert f"`{name}`" in text, name
