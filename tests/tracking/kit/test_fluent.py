@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from mlgate_tracking import kit
 from tests.support.environments import interpreter
 from tests.tracking.kit.conftest import RunScript, Step
 
@@ -249,3 +251,34 @@ def test_every_public_name_is_there_and_listed() -> None:
         assert getattr(mlgate_tracking, name) is getattr(fluent, name)
     with pytest.raises(AttributeError, match="no attribute 'log_everything'"):
         mlgate_tracking.log_everything  # noqa: B018
+
+
+def test_a_database_is_tracking_uri_enough_where_mlgate_is_installed(run_script: RunScript, tmp_path: Path) -> None:
+    from mlgate_tracking.client import connect
+
+    uri = f"sqlite:///{tmp_path / 'own.db'}"
+    child = run_script(
+        f"""
+        import mlgate_tracking as tracking
+        tracking.set_tracking_uri({uri!r})
+        with tracking.start_run() as run:
+            tracking.log_metric("m", 4)
+            tracking.log_text("hello", "a.txt")
+        print(run.info.run_id)
+        """,
+        path=(Path(kit.__file__).parents[2],),
+        env={"MLGATE_SPOOL": str(tmp_path / "spool")},
+    )
+    assert (child.exit_code, child.stderr) == (0, "")
+    with connect(uri) as store:
+        run = store.get_run(child.stdout.strip())
+        assert (run.metric("m"), run.info.status) == (4.0, "FINISHED")
+    assert (tmp_path / "artifacts" / "0" / run.info.run_id / "artifacts" / "a.txt").read_text() == "hello"
+
+
+def test_a_database_without_mlgate_is_refused_with_what_to_do(run_script: RunScript) -> None:
+    child = run_script(
+        "import mlgate_tracking as t\nt.set_tracking_uri('sqlite:///x.db')", python=interpreter("3.9"), options=("-s",)
+    )
+    assert child.exit_code == 1
+    assert "start `mlgate server` and set its http:// address" in child.stderr.splitlines()[-1]

@@ -40,9 +40,11 @@ class TrackingClient:
         uri: `http(s)://host:port`; default MLFLOW_TRACKING_URI. Credentials come from MLFLOW_TRACKING_TOKEN, or from
             MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
         timeout: seconds to wait for an answer.
+        token: bearer token to use instead.
     """
 
-    def __init__(self, uri: str | None = None, timeout: float = 60.0) -> None:
+    def __init__(self, uri: str | None = None, timeout: float = 60.0, token: str | None = None) -> None:
+        self._token = token
         self.uri = (uri or tracking_uri()).rstrip("/")
         self._timeout = timeout
         self._local = threading.local()
@@ -54,7 +56,7 @@ class TrackingClient:
         """This thread's connection."""
         found: Connection | None = getattr(self._local, "connection", None)
         if found is None or self._local.pid != os.getpid():
-            found = self._local.connection = Connection(self.uri, self._timeout)
+            found = self._local.connection = Connection(self.uri, self._timeout, self._token)
             self._local.pid = os.getpid()
             self._connections = [each for each in self._connections if each() is not None] + [weakref.ref(found)]
         return found

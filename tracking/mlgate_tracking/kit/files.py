@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 
 from mlgate_tracking.kit.records import FileInfo, file_info
 from mlgate_tracking.kit.transport import Connection, Refused, Unreachable
@@ -71,6 +70,8 @@ class Files:
             FileNotFoundError: there is no such local file.
         """
         if self._directory:
+            import shutil  # brings the compression modules along
+
             target = self._local(path)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             partial = "%s.%d.partial" % (target, os.getpid())
@@ -146,6 +147,7 @@ class Files:
 
     def _fetch(self, path: str, local: str) -> None:
         import http.client
+        import shutil
 
         os.makedirs(os.path.dirname(local), exist_ok=True)
         if self._directory:

@@ -73,7 +73,13 @@ class Session:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        self.client = TrackingClient(uri, timeout=20.0)
+        self._server: Any = None
+        token = None
+        if not uri.startswith(("http://", "https://")):
+            from mlgate_tracking.kit.embedded import serve
+
+            self._server, token = serve(uri)
+        self.client = TrackingClient(self._server.uri if self._server else uri, timeout=20.0, token=token)
         self.buffer = Buffer(spool_directory(), ClientSink(self.client))
 
     def wait_for(self, call: Callable[[], Any], patience: float = PATIENCE) -> Any:
@@ -146,6 +152,9 @@ class Session:
             except TrackingError as error:
                 log.failure("sending what an earlier process left", error)
         self.client.close()
+        if self._server is not None:
+            self._server.__exit__(None, None, None)
+            self._server = None
 
 
 def _on_terminate(_number: int, _frame: Any) -> None:

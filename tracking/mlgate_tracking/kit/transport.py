@@ -57,12 +57,14 @@ class Connection:
     Args:
         uri: base of the server (`http://host:port/prefix`).
         timeout: seconds for each socket operation.
+        token: bearer token; default what the environment says.
     """
 
-    def __init__(self, uri: str | None = None, timeout: float = 20.0) -> None:
+    def __init__(self, uri: str | None = None, timeout: float = 20.0, token: str | None = None) -> None:
         from urllib.parse import urlsplit
 
         self.uri = (uri or tracking_uri()).rstrip("/")
+        self._token = token
         self._socket: Any = None
         parts = urlsplit(self.uri)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -106,7 +108,7 @@ class Connection:
         import http.client
 
         headers = dict(headers or {})
-        credentials = authorization()
+        credentials = "Bearer " + self._token if self._token else authorization()
         if credentials:
             headers["Authorization"] = credentials
         headers.setdefault("User-Agent", "mlgate-kit")
