@@ -15,6 +15,7 @@ def test_check_tells_an_empty_a_current_and_an_old_database_apart(tmp_path: Path
     uri = f"sqlite:///{tmp_path}/store.db"
     done = mlgate("db", "check", uri)
     assert (done.returncode, done.stdout) == (1, "no tables of mlgate: they are made on first use\n")
+    assert not (tmp_path / "store.db").exists()
     SqlStore(uri).close()
     done = mlgate("db", "check", uri, "--json")
     assert done.returncode == 0

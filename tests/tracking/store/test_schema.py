@@ -100,6 +100,9 @@ def test_upgrading_an_upgraded_database_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_upgrading_refuses_what_it_cannot_upgrade(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="there is no database file"):
+        upgrade_database(f"sqlite:///{tmp_path}/empty.db")
+    (tmp_path / "empty.db").touch()
     with pytest.raises(BadRequest, match="no tables of mlgate"):
         upgrade_database(f"sqlite:///{tmp_path}/empty.db")
     uri = f"sqlite:///{tmp_path}/newer.db"

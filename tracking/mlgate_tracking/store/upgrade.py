@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from mlgate_tracking.errors import BadRequest
 from mlgate_tracking.store.database import Database, connect_database
 from mlgate_tracking.store.schema import REVISION, current_revision, schema_lock
+from mlgate_tracking.store.sqlite import database_path
 from mlgate_tracking.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 def revision_of(uri: str) -> str | None:
     """The schema's revision in a database; None when it has no tables of ours."""
+    if _is_missing_file(uri):
+        return None
     database = connect_database(uri)
     try:
         return database.read(current_revision)
@@ -30,6 +33,8 @@ def upgrade_database(uri: str) -> tuple[str, str]:
     Raises:
         BadRequest: the database has no tables of ours, or newer ones.
     """
+    if _is_missing_file(uri):
+        raise BadRequest(f"there is no database file {database_path(uri)}")
     database = connect_database(uri)
     try:
         before = database.read(current_revision)
@@ -41,6 +46,11 @@ def upgrade_database(uri: str) -> tuple[str, str]:
         return before, REVISION
     finally:
         database.close()
+
+
+def _is_missing_file(uri: str) -> bool:
+    """Opening a SQLite database would make its file."""
+    return uri.startswith("sqlite") and not database_path(uri).exists()
 
 
 def run_migrations(database: Database, revision: str) -> None:
