@@ -87,18 +87,19 @@ class Plan:
 
     def upstream(self, name: str) -> frozenset[str]:
         """Names of all steps that must end before this one, however far up."""
-        found: set[str] = set()
-        pending = [name]
-        while pending:
-            for need in self.step(pending.pop()).needs:
-                if need not in found:
-                    found.add(need)
-                    pending.append(need)
+        found = set(self.step(name).needs)
+        for step in reversed(self.steps):
+            if step.name in found:
+                found.update(step.needs)
         return frozenset(found)
 
     def downstream(self, name: str) -> frozenset[str]:
         """Names of all steps that need this one, however far down."""
-        return frozenset(step.name for step in self.steps if name in self.upstream(step.name))
+        found = {self.step(name).name}
+        for step in self.steps:
+            if not found.isdisjoint(step.needs):
+                found.add(step.name)
+        return frozenset(found - {name})
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

@@ -32,6 +32,7 @@ class Schedule:
             if step.name not in self.states and (only is None or step.name in only)
         }
         self._running: set[str] = set()
+        self._final = frozenset(step.name for step in plan.steps if step.final)
         self._keep_going = keep_going
         self._stopped = False
 
@@ -74,7 +75,7 @@ class Schedule:
 
     @property
     def _halted(self) -> bool:
-        return not self._keep_going and any(not self.plan.step(state.name).final for state in self.failed)
+        return not self._keep_going and any(state.name not in self._final for state in self.failed)
 
     def _met(self, step: PlannedStep) -> bool:
         return all(

@@ -223,7 +223,7 @@ def _local_source(place: _Place) -> Source:
         checkout = checkout_at(directory)
     except GitFailed:
         checkout = None  # git is not there or will not read somebody else's repository: then files are just files
-    if checkout is None:
+    if checkout is None or not checkout.files:  # git ignores the directory: then it is no part of the commit either
         files = walk(directory)
         return Source(uri, directory, "local", place.subdirectory, digest=digest_of(files), files=files)
     within = directory.resolve().relative_to(checkout.top).as_posix()

@@ -50,7 +50,7 @@ def run(plan: Plan, schedule: Schedule, failing: set[str], chance: random.Random
 
 
 @given(plans(), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_everything_runs_once_after_what_it_needs(plan: Plan, chance: random.Random) -> None:
     started = run(plan, Schedule(plan), set(), chance)
     assert sorted(started) == sorted(step.name for step in plan.steps)
@@ -62,7 +62,7 @@ def test_everything_runs_once_after_what_it_needs(plan: Plan, chance: random.Ran
 
 
 @given(plans(), st.randoms(use_true_random=False), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_failure_stops_exactly_what_needs_it(plan: Plan, chance: random.Random, data: st.DataObject) -> None:
     ordinary = [step.name for step in plan.steps if not step.final]
     failing = data.draw(st.sampled_from(ordinary))
@@ -80,7 +80,7 @@ def test_a_failure_stops_exactly_what_needs_it(plan: Plan, chance: random.Random
 
 
 @given(plans(40), st.randoms(use_true_random=False), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_without_keep_going_nothing_starts_after_a_failure_but_finally_steps(
     plan: Plan, chance: random.Random, data: st.DataObject
 ) -> None:

@@ -117,6 +117,16 @@ def test_an_uncommitted_change_changes_the_digest(made: Repository, tmp_path: Pa
     assert staged.dirty
 
 
+def test_a_directory_that_git_ignores_is_no_part_of_its_commit(made: Repository, tmp_path: Path, cache: Path) -> None:
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", made.url, str(clone))
+    project_dir(clone, {".gitignore": "scratch/", "scratch/MLproject": MLPROJECT})
+    first = resolve_source(str(clone / "scratch"), cache_root=cache)
+    assert (first.commit, first.dirty, first.repo_url) == (None, False, None)
+    (clone / "scratch" / "train.py").touch()
+    assert resolve_source(str(clone / "scratch"), cache_root=cache).digest != first.digest
+
+
 def test_a_repository_without_commits_is_a_project(tmp_path: Path, cache: Path) -> None:
     project = project_dir(tmp_path / "p", {"MLproject": MLPROJECT})
     git(project, "init", "-q")
