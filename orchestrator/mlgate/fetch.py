@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from mlgate.errors import UsageError
 from mlgate_tracking.artifacts import ArtifactRepository
+from mlgate_tracking.artifacts.transfer import download_tree
 from mlgate_tracking.contract import Store
 from mlgate_tracking.errors import ResourceDoesNotExist
 
@@ -83,21 +84,12 @@ def download(repository: ArtifactRepository, path: str, target: Path) -> Path:
     info = repository.stat(path)
     if info is None:
         raise ResourceDoesNotExist(f"{repository.root_uri}/{path}: there is nothing; look with mlgate artifacts list")
-    if not info.is_dir:
+    if info.is_dir:
+        download_tree(repository, path, target)
+    else:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("wb") as file:
-            for chunk in repository.download(path):
-                file.write(chunk)
-        return target
-    target.mkdir(parents=True, exist_ok=True)
-    token: str | None = None
-    while True:
-        page = repository.list(path, page_token=token)
-        for entry in page.items:
-            download(repository, entry.path, target / entry.path.rpartition("/")[2])
-        token = page.token
-        if token is None:
-            return target
+        repository.download_file(path, target)
+    return target
 
 
 def _download_url(uri: str, directory: Path) -> Path:

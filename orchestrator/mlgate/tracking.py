@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from mlgate_tracking.rest import RestStore
     from mlgate_tracking.transport import RetryPolicy
 
-_CHUNK = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -69,7 +67,7 @@ class Tracking:
         self.repository(run.info.artifact_uri).upload(path, iter([text.encode()]))
 
     def log_file(self, run: Run, path: str, file: Path) -> None:
-        self.repository(run.info.artifact_uri).upload(path, _chunks(file))
+        self.repository(run.info.artifact_uri).upload_file(path, file)
 
     @contextlib.contextmanager
     def endpoint(self, opened: StepRun, *, host: str = "127.0.0.1") -> Iterator[Endpoint]:
@@ -113,12 +111,6 @@ def open_tracking(settings: Settings, *, retry: RetryPolicy | None = None) -> It
         yield Tracking(settings, store)
     finally:
         store.close()
-
-
-def _chunks(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            yield chunk
 
 
 __all__ = ["Endpoint", "Tracking", "open_tracking"]
