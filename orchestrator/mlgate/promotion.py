@@ -272,7 +272,8 @@ def promote(
         if known is not None and (known.model, known.version) == (model, version):
             # A retry: judged anew, the version would have to beat itself.
             first = store.get_verdict(known.verdict_id) if known.verdict_id else None
-            return PromotionResult(Outcome.PROMOTED, first, replace(known, replayed=True))
+            result = PromotionResult(Outcome.PROMOTED, first, replace(known, replayed=True))
+            return _afterwards(store, result, policy.health, user, measure)
         verdict = check(store, model, version, policy, target=target, user=user, run_id=run_id, measure=measure)
     approvals = approvals_for(store, verdict) if verdict is not None and _asks(verdict) else ()
     if verdict is not None:
@@ -300,9 +301,8 @@ def promote(
         health_due_at=_health_deadline(health),
         health_checks={**health.data, "every": health.every} if health else {},
     )
-    promotion = store.promote(request)
-    result = PromotionResult(Outcome.PROMOTED, verdict, promotion, approvals)
-    return _smoke(store, result, health, user, measure) if health and not promotion.replayed else result
+    result = PromotionResult(Outcome.PROMOTED, verdict, store.promote(request), approvals)
+    return _afterwards(store, result, health, user, measure)
 
 
 def rollback(
@@ -436,13 +436,24 @@ _SMOKE_TIME = 900.0
 """Seconds in which a smoke check has to come to its end."""
 
 
-def _smoke(
-    store: Store, result: PromotionResult, health: Health, user: str, measure: Measure | None
+def _afterwards(
+    store: Store, result: PromotionResult, health: Health | None, user: str, measure: Measure | None
 ) -> PromotionResult:
-    """Judge the smoke gates of a promotion that has just been made; a no moves the champion back at once."""
+    """Judge the smoke gates of a promotion; a no moves the champion back at once.
+
+    A retry takes up what a dead worker left, and says what became of it if somebody has been there since.
+    """
     promotion = result.promotion
     assert promotion is not None
-    if not health.smoke or promotion.intent_id is None or promotion.version is None:
+    if promotion.intent_id is None or promotion.version is None:
+        return result
+    if promotion.replayed:
+        intent = store.get_rollback(promotion.intent_id)
+        if intent.status is IntentStatus.DONE:
+            return replace(result, outcome=Outcome.ROLLED_BACK)
+        if intent.status is not IntentStatus.PENDING:
+            return result
+    if health is None or not health.smoke:
         return result
     smoke = _judge_now(store, promotion.model, promotion.version, promotion.target, health.smoke, measure)
     failed = [reason.message for one in smoke if not one.passed for reason in one.reasons if not reason.passed]

@@ -371,6 +371,18 @@ def test_a_worker_that_died_in_its_smoke_check_is_followed_by_another(
     assert champion(store) == left
 
 
+def test_a_retry_takes_up_the_smoke_check_of_a_dead_worker(store: SqlStore, mood: SimpleNamespace) -> None:
+    promote(store, "iris", 1, target=CHAMPION)
+    rules = policy(ACCURATE, health={"smoke": [MOOD]})
+    far = {"health_due_at": time.time_ns() // 1_000_000 + 60_000, "health_checks": {"smoke": [MOOD]}}
+    store.promote(PromotionRequest("iris", 2, CHAMPION, idempotency_key="step-1", **far))
+    mood.well = False
+    outcomes = [promote(store, "iris", 2, policy=rules, idempotency_key="step-1").outcome for _ in range(2)]
+    assert outcomes == [Outcome.ROLLED_BACK, Outcome.ROLLED_BACK]
+    assert champion(store) == 1
+    assert mood.asked == 1
+
+
 def test_somebody_elses_promotion_ends_the_watch(store: SqlStore, mood: SimpleNamespace) -> None:
     result = promote(store, "iris", 1, policy=policy(ACCURATE, health={**WINDOW, "window": "1h"}))
     promote(store, "iris", 2, target=CHAMPION)
