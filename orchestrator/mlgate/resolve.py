@@ -16,7 +16,7 @@ from mlgate.tracking import Tracking
 from mlgate_projects.command import find_entry_point, render
 from mlgate_projects.envs import Environment, EnvOptions, environment_for
 from mlgate_projects.parameters import ResolvedParameters, canonical_type, resolve
-from mlgate_projects.parse import load_environment, load_project
+from mlgate_projects.parse import load_environment, load_project, virtualenv_from_conda
 from mlgate_projects.source import Source, resolve_source
 from mlgate_projects.spec import (
     CondaSpec,
@@ -167,6 +167,8 @@ def choose_environment(step: Step, project: ProjectSpec, entry_point: EntryPoint
             wanted = DockerSpec
         case _:
             raise UsageError(f"--env-manager: '{manager}' is not known; choose one of {', '.join(ENV_MANAGERS)}")
+    if wanted is VirtualenvSpec and isinstance(declared, CondaSpec):
+        return _without_conda(declared)
     if not isinstance(declared, wanted):
         raise UsageError(
             f"--env-manager {manager}: the project declares a {declared.kind} environment"
@@ -174,6 +176,17 @@ def choose_environment(step: Step, project: ProjectSpec, entry_point: EntryPoint
             f" leave the option away, or use --env-manager system"
         )
     return declared
+
+
+def _without_conda(declared: CondaSpec) -> VirtualenvSpec:
+    """A conda file as a virtualenv: its Python and its pip section, if that is all there is in it."""
+    spec, left = virtualenv_from_conda(declared)
+    if left:
+        raise UsageError(
+            f"--env-manager virtualenv: {declared.file} wants {', '.join(left)}, which only conda can install;"
+            f" move them into its pip: section, or leave the option away"
+        )
+    return spec
 
 
 __all__ = [
