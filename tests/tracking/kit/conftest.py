@@ -18,6 +18,8 @@ from mlgate_tracking.contract import Store
 from mlgate_tracking.entities import Fence, Run
 from mlgate_tracking.server.embedded import EmbeddedServer
 from mlgate_tracking.server.settings import ServerSettings
+from tests.support import require
+from tests.support.environments import environment
 
 MLFLOW28 = [
     "mlflow==2.8.0", "scikit-learn==1.3.2", "numpy<2", "pandas<2.1", "scipy<1.12", "xgboost-cpu<3", "lightgbm<4.4",
@@ -28,6 +30,14 @@ MLFLOW3 = ["mlflow>=3", "scikit-learn", "xgboost-cpu", "lightgbm", "skops"]
 """Today's MLflow and frameworks."""
 DEEP = ["torch==2.13.0", "lightning", "keras", "mlflow>=3", "scikit-learn"]
 """PyTorch, Lightning, and Keras on the same backend."""
+
+
+def deep_environment() -> Path:
+    """The interpreter of the environment `DEEP`; PyTorch comes as a CPU build from a local wheel folder."""
+    folders = [Path(folder) for folder in os.environ.get("PIP_FIND_LINKS", "").split()]
+    wheels = [wheel for folder in folders for wheel in folder.glob("torch-*+cpu-*.whl")]
+    require(bool(wheels), "no CPU build of torch in PIP_FIND_LINKS (the index has CUDA builds of gigabytes)")
+    return environment("deep-frameworks", DEEP)
 
 
 @dataclass(frozen=True)

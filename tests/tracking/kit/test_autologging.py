@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.environments import environment
-from tests.tracking.kit.conftest import DEEP, MLFLOW3, MLFLOW28, RunScript, Step
+from tests.tracking.kit.conftest import MLFLOW3, MLFLOW28, RunScript, Step, deep_environment
 
 pytestmark = pytest.mark.frameworks
 
@@ -33,7 +33,7 @@ def today() -> Path:
 
 @pytest.fixture
 def deep() -> Path:
-    return environment("deep-frameworks", DEEP)
+    return deep_environment()
 
 
 FOREST = """

@@ -19,7 +19,7 @@ from mlgate_tracking.kit.models import (
 from mlgate_tracking.kit.models.requirements import environment_files
 from mlgate_tracking.kit.transport import TrackingError
 from tests.support.environments import environment
-from tests.tracking.kit.conftest import DEEP, MLFLOW3, MLFLOW28, RunScript, Step
+from tests.tracking.kit.conftest import MLFLOW3, MLFLOW28, RunScript, Step, deep_environment
 
 NOT_PICKLES = """\
 flavors:
@@ -302,7 +302,7 @@ def test_torch_and_keras_models_travel_both_ways(run_script: RunScript, step: St
     print("both ways")
     """
     env = {**step.env, "MLGATE_AUTOLOG": "0", "KERAS_BACKEND": "torch"}
-    child = run_script(textwrap.dedent(source), python=environment("deep-frameworks", DEEP), env=env, timeout=280)
+    child = run_script(textwrap.dedent(source), python=deep_environment(), env=env, timeout=280)
     assert (child.exit_code, child.stdout[-10:]) == (0, "both ways\n"), child.stderr
 
 

@@ -455,8 +455,9 @@ def log_image(
         raise Refused("log_image takes exactly one of artifact_file and key")
     if artifact_file is None:
         moment = int(time.time() * 1000) if timestamp is None else timestamp
-        clean = str(key).replace("/", "#")
-        artifact_file = "images/%s%%step%%%d%%timestamp%%%d.png" % (clean, step or 0, moment)
+        clean = str(key).replace("/", "~")
+        unique = os.urandom(4).hex()
+        artifact_file = "images/%s+step+%d+timestamp+%d+%s.png" % (clean, step or 0, moment, unique)
     _write(artifact_file, image_bytes(image, artifact_file))
 
 
