@@ -152,6 +152,18 @@ class PipelineResult:
         return {FINISHED: 0, KILLED: 130}.get(self.status, 1)
 
 
+def summary(result: PipelineResult) -> dict[str, Any]:
+    """What an engine keeps of a result: ids and words, small enough for XCom and Prefect results."""
+    return {
+        "run_id": result.run_id,
+        "status": result.status,
+        "steps": {
+            name: {"status": state.status, "outcome": state.outcome, "run_ids": [each.run_id for each in state.results]}
+            for name, state in result.steps.items()
+        },
+    }
+
+
 def run_plan(
     plan: Plan,
     *,
@@ -636,4 +648,4 @@ def _verdict(schedule: Schedule, cancelled: bool) -> tuple[str, str]:
     return FAILED, "; ".join(f"{state.name}: {state.reason or state.status}" for state in bad)
 
 
-__all__ = ["Course", "PipelineHooks", "PipelineResult", "run_plan"]
+__all__ = ["Course", "PipelineHooks", "PipelineResult", "run_plan", "summary"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         EvaluateGateOperator,
         PromoteModelOperator,
         RollbackModelOperator,
+        RunPipelineOperator,
         RunProjectOperator,
     )
     from mlgate.airflow.sensors import ModelVersionSensor, TrackingServerSensor
@@ -26,6 +27,7 @@ _HOMES = {
     "ModelVersionTrigger": "triggers",
     "PromoteModelOperator": "operators",
     "RollbackModelOperator": "operators",
+    "RunPipelineOperator": "operators",
     "RunProjectOperator": "operators",
     "TrackingServerSensor": "sensors",
     "model_asset": "assets",
@@ -47,6 +49,7 @@ __all__ = [
     "ModelVersionTrigger",
     "PromoteModelOperator",
     "RollbackModelOperator",
+    "RunPipelineOperator",
     "RunProjectOperator",
     "TrackingServerSensor",
     "model_asset",

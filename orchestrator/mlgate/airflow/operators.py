@@ -137,6 +137,96 @@ class RunProjectOperator(_MlgateOperator):
             self._cancel.set()
 
 
+class RunPipelineOperator(_MlgateOperator):
+    """Run a whole pipeline of a project in one task: its steps in parallel, cached, with gates and promotion.
+
+    Args:
+        pipeline: name of an entry of `pipelines:` in the MLproject file.
+        jobs: steps at a time.
+        keep_going: after a failure, go on with what does not need the failed step.
+
+    Returns (XCom): `run_id` of the pipeline, `status`, and for each step its status, outcome and run ids.
+
+    A retry is another attempt of the same pipeline run; steps with `cache:` that had finished are not run again.
+    """
+
+    template_fields: Sequence[str] = ("uri", "pipeline", "version", "parameters", "experiment_name")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"parameters": "json"}
+    operator_extra_links = (RunLink(),)
+
+    def __init__(
+        self,
+        *,
+        uri: str,
+        pipeline: str,
+        version: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        experiment_name: str | None = None,
+        env_manager: str | None = None,
+        jobs: int = 4,
+        keep_going: bool = False,
+        use_cache: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.uri = uri
+        self.pipeline = pipeline
+        self.version = version
+        self.parameters = dict(parameters or {})
+        self.experiment_name = experiment_name
+        self.env_manager = env_manager
+        self.jobs = jobs
+        self.keep_going = keep_going
+        self.use_cache = use_cache
+        self._cancel: threading.Event | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        from mlgate.binding import Overrides
+        from mlgate.pipeline_runner import Course, PipelineHooks, run_plan, summary
+        from mlgate.planning import plan_project
+
+        instance: Any = context["ti"]
+        self._cancel = threading.Event()
+        settings = self.hook.settings()
+        say = _logged(self.log.info)
+        planned = plan_project(
+            self.uri,
+            self.pipeline,
+            {name: _text(value) for name, value in self.parameters.items()},
+            settings=settings,
+            version=self.version,
+            experiment=self.experiment_name,
+        )
+        result = run_plan(
+            planned.plan,
+            settings=settings,
+            course=Course(
+                jobs=self.jobs,
+                keep_going=self.keep_going,
+                use_cache=self.use_cache,
+                overrides=Overrides(env_manager=self.env_manager),
+            ),
+            hooks=PipelineHooks(
+                output=lambda _step, _index, stream, data: say(stream, data),
+                say=lambda step, _index, line: self.log.info("%s%s", f"{step.name}: " if step else "", line),
+                opened=lambda run_id: instance.xcom_push(RUN_URL, run_url(settings.tracking_uri, run_id)),
+                cancel=self._cancel,
+            ),
+            engine=engine_of(context, task=True),
+            source=planned.source,
+            project=planned.project,
+        )
+        if result.ok:
+            return summary(result)
+        message = f"{self.pipeline}: {result.status}: {result.reason} (run {result.run_id})"
+        raise AirflowFailException(message) if result.status == "KILLED" else AirflowException(message)
+
+    def on_kill(self) -> None:
+        """Ends every step that runs."""
+        if self._cancel is not None:
+            self._cancel.set()
+
+
 class EvaluateGateOperator(_MlgateOperator):
     """Judge a model version by a policy. The task succeeds whatever the verdict; `on_reject="fail"` asks otherwise.
 
@@ -320,8 +410,8 @@ class RollbackModelOperator(_MlgateOperator):
 # --- shared -----------------------------------------------------------------------------------------------------------
 
 
-def engine_of(context: Context) -> Engine:
-    """The DAG run as the engine's run, and Airflow's own ids for tags."""
+def engine_of(context: Context, *, task: bool = False) -> Engine:
+    """The DAG run (or with `task` this task of it) as the engine's run, and Airflow's own ids for tags."""
     from mlgate.step import Engine
 
     instance: Any = context["ti"]
@@ -331,7 +421,10 @@ def engine_of(context: Context) -> Engine:
         "task_id": instance.task_id,
         "try_number": str(instance.try_number),
     }
-    return Engine("airflow", f"{instance.dag_id}/{instance.run_id}", ids)
+    run = f"{instance.dag_id}/{instance.run_id}"
+    if task:
+        run += f"/{instance.task_id}/{instance.map_index if instance.map_index is not None else -1}"
+    return Engine("airflow", run, ids)
 
 
 def _idempotency_key(context: Context) -> str:
@@ -386,6 +479,7 @@ __all__ = [
     "EvaluateGateOperator",
     "PromoteModelOperator",
     "RollbackModelOperator",
+    "RunPipelineOperator",
     "RunProjectOperator",
     "engine_of",
 ]

@@ -16,7 +16,7 @@ from prefect.flows import Flow
 from prefect.logging import get_run_logger
 
 from mlgate.errors import PipelineFailed
-from mlgate.pipeline_runner import Course, PipelineHooks, PipelineResult, run_plan
+from mlgate.pipeline_runner import Course, PipelineHooks, run_plan, summary
 from mlgate.plan import PlannedStep
 from mlgate.planning import plan_project
 from mlgate.prefect import reporting
@@ -74,6 +74,8 @@ def project_flow(
             source=planned.source,
             project=planned.project,
         )
+        if not result.ok:
+            raise PipelineFailed(f"{result.plan.title}: {result.status}: {result.reason}; run {result.run_id}", result)
         return summary(result)
 
     return run
@@ -116,20 +118,6 @@ def submit_as_task(step: PlannedStep, map_index: int, work: Callable[[], StepRes
     return future
 
 
-def summary(result: PipelineResult) -> dict[str, Any]:
-    """The flow's result; raises `PipelineFailed` so that the flow run fails when the pipeline did not finish."""
-    if not result.ok:
-        raise PipelineFailed(f"{result.plan.title}: {result.status}: {result.reason}; run {result.run_id}", result)
-    return {
-        "run_id": result.run_id,
-        "status": result.status,
-        "steps": {
-            name: {"status": state.status, "outcome": state.outcome, "run_ids": [each.run_id for each in state.results]}
-            for name, state in result.steps.items()
-        },
-    }
-
-
 def _output(_step: PlannedStep, _map_index: int, stream: Stream, data: bytes) -> None:
     reporting.log_output(stream, data)
 
@@ -142,4 +130,4 @@ def _settled(step: PlannedStep, state: Any) -> None:
     get_run_logger().info("%s: %s%s", step.name, state.outcome, f" ({state.reason})" if state.reason else "")
 
 
-__all__ = ["project_flow", "submit_as_task", "summary"]
+__all__ = ["project_flow", "submit_as_task"]

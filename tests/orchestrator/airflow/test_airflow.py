@@ -9,8 +9,10 @@ import pytest
 
 from mlgate_projects.testing import project_dir
 from tests.orchestrator.airflow.conftest import Airflow
-from tests.support.cli import all_runs, connected
+from tests.support.cli import all_runs, connected, run_json
 from tests.support.environments import ROOT
+from tests.support.toys import TOY as PIPELINE_PROJECT
+from tests.support.toys import shape
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
@@ -79,3 +81,19 @@ def test_a_promotion_emits_the_models_asset_and_a_rejection_does_not(airflow: Ai
     assert len(bad["events"]) == 2
     with connected() as store:
         assert store.get_model_version_by_alias("toy", "champion").version == 1
+
+
+def test_a_pipeline_is_the_same_under_airflow_as_under_the_local_runner(airflow: Airflow, tmp_path: Path) -> None:
+    project = project_dir(tmp_path / "toy", PIPELINE_PROJECT)
+    env = {"TEST_PROJECT": str(project), "TEST_ACCURACY": "1", "MLGATE_HOME": os.environ["MLGATE_HOME"]}
+    seen = airflow.run("run.py", "pipeline", env=env)
+    assert seen["tasks"] == {"retrain": "success"}, seen["log"]
+    [parent] = [
+        run for run in all_runs() if run.tag("mlgate.engine") == "airflow" and not run.tag("mlflow.parentRunId")
+    ]
+    under_airflow = shape(parent.info.run_id)
+    os.environ["MLGATE_HOME"] = str(tmp_path / "local-home")  # the fixture puts it back
+    local = run_json(project, "--pipeline", "retrain", "--env-manager", "system", "--experiment-name", "toys")
+    assert local["status"] == "FINISHED"
+    assert shape(local["run_id"]) == under_airflow
+    assert len(under_airflow) == 7

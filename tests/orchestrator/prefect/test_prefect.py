@@ -11,53 +11,13 @@ from typing import Any
 import pytest
 
 from mlgate_projects.testing import project_dir
-from tests.support.cli import all_runs, connected, run_json
+from tests.support.cli import connected, run_json
 from tests.support.environments import ROOT, environment
+from tests.support.toys import TOY, shape
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
 
 HERE = Path(__file__).parent
-TOY = {
-    "MLproject": """\
-        name: toy
-        entry_points:
-          prepare: {command: python prepare.py}
-          train: {parameters: {depth: int, rows: int}, command: "python train.py {depth} {rows}"}
-          flaky: {command: python flaky.py}
-          fails: {command: "exit 65"}
-        pipelines:
-          retrain:
-            steps:
-              prepare: {entry_point: prepare}
-              train:
-                entry_point: train
-                parameters: {depth: "${{ matrix.depth }}", rows: "${{ steps.prepare.outputs.rows }}"}
-                matrix: {depth: [1, 2, 3]}
-                select: {metric: accuracy, mode: max}
-              flaky: {entry_point: flaky, retries: 2}
-              promote:
-                needs: [train, flaky]
-                promote:
-                  model: toy
-                  source: "${{ steps.train.artifacts }}/model"
-                  to: {alias: champion}
-                  gates: [{metric: {name: accuracy, min: 0.9}}]
-        """,
-    "prepare.py": """\
-        import json, os
-        print(json.dumps({"rows": 7}), file=open(os.environ["MLGATE_OUTPUTS"], "a"))
-        """,
-    "train.py": """\
-        import sys
-        import mlgate_tracking as tracking
-        tracking.log_metric("accuracy", 0.9 + int(sys.argv[1]) / 100)
-        tracking.log_text("flavors: {}\\n", "model/MLmodel")
-        """,
-    "flaky.py": """\
-        import os, sys
-        sys.exit(0 if int(os.environ["MLGATE_ATTEMPT"]) > 1 else "not yet")
-        """,
-}
 
 
 @pytest.fixture(scope="session")
@@ -78,24 +38,6 @@ def run_script(python: Path, name: str, *args: str | Path, env: dict[str, str] |
     seen = json.loads(done.stdout.strip().splitlines()[-1])
     assert isinstance(seen, dict)
     return seen
-
-
-def shape(run_id: str) -> list[tuple[str, ...]]:
-    """The run tree below a pipeline's run, without what differs from run to run: ids, times, names of machines."""
-    rows = []
-    for run in all_runs():
-        tags = {tag.key: tag.value for tag in run.data.tags}
-        if tags.get("mlflow.parentRunId") == run_id:
-            kept = {
-                key: value
-                for key, value in tags.items()
-                if key.startswith(("mlgate.step", "mlgate.map", "mlgate.attempt", "mlgate.exit", "mlgate.outcome"))
-                and key != "mlgate.step_run_key"
-            }
-            params = sorted((param.key, param.value) for param in run.data.params)
-            accuracy = str(run.metric("accuracy"))
-            rows.append((run.info.status.value, json.dumps(kept, sort_keys=True), json.dumps(params), accuracy))
-    return sorted(rows)
 
 
 def test_a_pipeline_is_the_same_under_prefect_as_under_the_local_runner(python: Path, tmp_path: Path) -> None:
