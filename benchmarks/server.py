@@ -451,15 +451,10 @@ def databases(kind: str, directory: Path) -> Iterator[Callable[[str], str]]:
     if kind == "sqlite":
         yield lambda name: f"sqlite:///{directory / name / 'store.db'}"
         return
-    from tests.support.databases import PostgreSQL
+    from tests.support.databases import postgresql
 
-    (directory / "postgresql").mkdir()
-    directory.chmod(0o755)
-    engine = PostgreSQL(directory / "postgresql")
-    try:
+    with postgresql() as engine:
         yield lambda _name: engine.create()
-    finally:
-        engine.stop()
 
 
 def driver_for(kind: str, uri: str) -> Driver:

@@ -24,6 +24,7 @@ import pytest
 
 from mlgate_tracking.store.sql import SqlStore
 from tests.support import require
+from tests.support.databases import postgresql
 from tests.support.servers import ServerProcess, mlgate_server
 
 
@@ -122,6 +123,33 @@ def test_two_servers_share_one_database(tmp_path):
         assert len(acknowledged) > 10
         assert missing_after(tmp_path, run_id, acknowledged) == set()
     assert names == {200, 400}
+
+
+@pytest.mark.database
+def test_a_database_that_restarts_loses_nothing(tmp_path):
+    """Clients see at most a wait: what was acknowledged is there, and writes go on."""
+    with postgresql() as engine:
+        uri = engine.create()
+        options = ("--backend-store-uri", uri, "--artifacts-destination", str(tmp_path / "files"), "--workers", "2")
+        with mlgate_server(tmp_path, *options) as server:
+            with Caller(server.port) as caller:
+                run_id = caller.run()
+            threads, acknowledged, stop = writers(server, run_id, 8)
+            time.sleep(1.0)
+            engine.stop()  # as abruptly as it goes
+            time.sleep(0.5)
+            before = len(acknowledged)
+            engine.start()
+            wait_until(lambda: len(acknowledged) > before + 50, 60)
+            stop.set()
+            for thread in threads:
+                thread.join(60)
+        with SqlStore(uri) as store:
+            stored = {
+                (key, point.step) for key in {key for key, _ in acknowledged}
+                for point in store.metric_history(run_id, key).items
+            }  # fmt: skip
+    assert set(acknowledged) - stored == set()
 
 
 @pytest.mark.slow
