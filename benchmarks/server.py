@@ -546,10 +546,7 @@ def table(rows: dict[str, list[dict[str, float]]], lowest: dict[str, float], dat
         above = None if least is None else (least / ours if rate else ours / least)
         shown.add_row(
             what,
-            *(
-                f"{value:,.2f}" if value is not None and value < 100 else f"{value or 0:,.0f}"
-                for value in (theirs, ours)
-            ),
+            *("" if value is None else f"{value:,.{2 if value < 100 else 0}f}" for value in (theirs, ours)),
             "" if ratio is None else f"{ratio:.1f} x",
             "" if least is None else f"{least:,.2f}",
             "" if above is None else f"{above:.1f} x",
