@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import textwrap
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
+from mlgate_tracking import spooled
+from mlgate_tracking.artifacts.local import LocalRepository
 from tests.support.environments import environment
 from tests.tracking.kit.conftest import MLFLOW3, MLFLOW28, RunScript, Step, deep_environment
 
@@ -187,6 +191,34 @@ def test_a_failing_fit_fails_as_ever_and_leaves_its_params(run_script: RunScript
     assert "ValueError" in child.stderr.splitlines()[-1]
     assert step.params["alpha"] == "3"
     assert step.files() == []
+
+
+def test_a_search_does_not_wait_for_a_server_that_is_gone(
+    run_script: RunScript, step: Step, today: Path, tmp_path: Path
+) -> None:
+    """A listener that never answers is the worst case: every request would cost its whole time-out."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        child = run_script(
+            """
+            from sklearn.datasets import load_iris
+            from sklearn.linear_model import LogisticRegression
+            from sklearn.model_selection import GridSearchCV
+            x, y = load_iris(return_X_y=True)
+            GridSearchCV(LogisticRegression(max_iter=500), {"C": [0.1, 1, 10, 100]}).fit(x, y)
+            print("through")
+            """,
+            python=today, env={**step.env, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{silent.getsockname()[1]}"},
+        )  # fmt: skip
+    assert (child.exit_code, child.stdout, child.stderr) == (0, "through\n", "")
+    assert time.monotonic() - started < 90
+    root = step.artifacts / step.experiment_id / step.run_id / "artifacts"
+    assert spooled.replay(step.spool, step.store, lambda _: LocalRepository(root)) > 10
+    assert step.params["best_C"] in ("0.1", "1", "10", "100")
+    assert "model/MLmodel" in step.files()
+    assert step.children == []
 
 
 CANNOT_BE_PICKLED = """

@@ -14,7 +14,7 @@ import time
 
 from mlgate_tracking.kit import log, records
 from mlgate_tracking.kit.client import TrackingClient, local_files, now, user
-from mlgate_tracking.kit.session import current, in_step, refresh, session, step_run_id
+from mlgate_tracking.kit.session import PATIENCE, current, in_step, refresh, session, step_run_id
 from mlgate_tracking.kit.transport import Refused, TrackingError, Unreachable, tracking_uri
 
 TYPE_CHECKING = False
@@ -209,7 +209,9 @@ def _resume(run_id: str, tags: dict[str, str]) -> ActiveRun:
     return run
 
 
-def _create(experiment_id: str | None, run_name: str | None, tags: dict[str, str]) -> ActiveRun:
+def _create(
+    experiment_id: str | None, run_name: str | None, tags: dict[str, str], patience: float = PATIENCE
+) -> ActiveRun:
     import sys
 
     source = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c") else "python"
@@ -220,7 +222,8 @@ def _create(experiment_id: str | None, run_name: str | None, tags: dict[str, str
         run = session().wait_for(
             lambda: session().client.create_run(
                 where, run_name=run_name, tags={**everywhere, **tags}, idempotency_key=key
-            )
+            ),
+            patience,
         )
     except Unreachable as error:
         if not in_step():
@@ -232,10 +235,15 @@ def _create(experiment_id: str | None, run_name: str | None, tags: dict[str, str
 
 def new_run(parent_run_id: str, run_name: str | None = None) -> str:
     """Make a child run without making it the active one; returns its id. For auto-logging."""
+    if session().buffer.away:
+        raise Unreachable("the tracking server is away; no child run of %s" % parent_run_id)
     active = _state.active()
     home = os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
     where = active.info.experiment_id if active is not None else _state.experiment_id or home
-    return _create(where, run_name, {"mlflow.parentRunId": parent_run_id}).info.run_id
+    run_id = _create(where, run_name, {"mlflow.parentRunId": parent_run_id}, patience=2.0).info.run_id
+    if run_id is _LOST:
+        raise Unreachable("the tracking server is away; no child run of %s" % parent_run_id)
+    return run_id
 
 
 def logged_param(run_id: str, key: str) -> bool:

@@ -74,6 +74,7 @@ class Session:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self._server: Any = None
+        self._gave_up = False
         token = None
         if not uri.startswith(("http://", "https://")):
             from mlgate_tracking.kit.embedded import serve
@@ -89,13 +90,17 @@ class Session:
             Unreachable: it stayed away.
             Refused: it said no.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + (1.0 if self._gave_up else patience)
         pause = 0.1
         while True:
             try:
-                return call()
+                answer = call()
+                self._gave_up = False
+                return answer
             except Unreachable:
+                self.buffer.away = True
                 if time.monotonic() + pause > deadline:
+                    self._gave_up = True  # the next call does not wait as long again
                     raise
                 time.sleep(pause)
                 pause = min(pause * 2, 2.0)
@@ -113,6 +118,7 @@ class Session:
                 return
             except TrackingError as error:
                 log.failure("uploading %s" % path, error)
+                self.buffer.away = isinstance(error, Unreachable)
                 if is_refusal(error):
                     if in_step():
                         return

@@ -222,8 +222,11 @@ class FitRun:
         from mlgate_tracking.kit.data import input_record
         from mlgate_tracking.kit.session import session
 
+        if session().buffer.away:
+            return
         try:
-            session().client.log_inputs(self.run_id, [input_record(data, context, None)])
+            record = input_record(data, context, None)
+            session().wait_for(lambda: session().client.log_inputs(self.run_id, [record]), patience=0.0)
         except Exception as error:
             log.failure("logging the data of the fit", error)
 

@@ -238,6 +238,8 @@ def _log_history(run_id: str, about: dict[str, Any]) -> None:
     from mlgate_tracking.kit.session import session
 
     told = {key: about[key] for key in ("artifact_path", "flavors", "model_uuid", "utc_time_created", "run_id")}
+    if session().buffer.away:
+        return
     try:
         session().client.log_model_history(run_id, json.dumps(told))
     except Exception as error:
