@@ -131,6 +131,13 @@ def test_missing_files_are_404_whatever_the_body(server: ScriptedServer, client:
         ProxyRepository(client, "3").download("a.txt")
 
 
+def test_a_directory_is_known_by_mlflows_own_answer(server: ScriptedServer, client: Client) -> None:
+    server.otherwise = answer(400, b'{"detail": "Artifact path refers to a directory"}')
+    assert ProxyRepository(client).stat("folder") == FileInfo("folder", is_dir=True)
+    with pytest.raises(InvalidParameterValue, match="'folder' in mlflow-artifacts:/ is a directory"):
+        ProxyRepository(client).download("folder")
+
+
 def test_a_server_that_is_none_is_told_apart_from_a_missing_file(server: ScriptedServer, client: Client) -> None:
     server.otherwise = answer(404, b"<html>what?</html>")
     with pytest.raises(EndpointNotFound, match="is it a tracking server"):

@@ -23,6 +23,7 @@ from mlgate_tracking.transport import (
     HttpSend,
     Request,
     Response,
+    error_code,
     error_from,
     load_retry_policy,
     retrying,
@@ -176,6 +177,8 @@ class ProxyRepository(Repository):
             return response
         if response.status == 404:
             raise self.missing(safe)
+        if response.status == 400 and error_code(response) is None:
+            raise self.is_directory(safe)  # how MLflow's own server says it
         raise error_from(response, f"GET {self._uri}{request.path}")
 
     def _checked(self, request: Request) -> Response:
