@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlgate_projects.envs import inherited_variables
@@ -72,11 +71,4 @@ def secret_values(env: Mapping[str, str], names: Iterable[str], token: str | Non
     return tuple(sorted((value for value in values if len(value) >= _SHORTEST_SECRET), key=len, reverse=True))
 
 
-def paths_in_child(env: Mapping[str, str]) -> tuple[Path, ...]:
-    """Directories outside the project that the child reads or writes, for kinds that must mount them."""
-    names = ("MLGATE_OUTPUTS", "MLGATE_SPOOL", "PYTHONPATH")
-    found = (Path(part) for name in names for part in env.get(name, "").split(os.pathsep) if part)
-    return tuple(dict.fromkeys(path.parent if path.is_file() else path for path in found))
-
-
-__all__ = ["child_environment", "paths_in_child", "secret_values"]
+__all__ = ["child_environment", "secret_values"]
