@@ -30,6 +30,8 @@ from mlgate_tracking.store.search.parser import (
 from mlgate_tracking.store.search.syntax import Comparison, Field, Kind, Operator, Ordering
 from tests.tracking.store.filters import ALL, comparisons, fields, near_misses
 
+LONG_LIST = ",".join(["'x'"] * 20_000)
+
 
 def attribute(name: str) -> Field:
     return Field(Kind.ATTRIBUTE, name)
@@ -131,7 +133,8 @@ def test_words_of_the_other_subjects() -> None:
         (RUNS, "tags.a = 'x\0'", "a NUL character"),
         (RUNS, "tags.a = '\ud800'", "half of a surrogate pair"),
         (RUNS, f"tags.a LIKE '{'x' * (MAX_PATTERN + 1)}'", "a pattern of at most"),
-        (RUNS, " AND ".join(["metrics.a > 1"] * (MAX_COMPARISONS + 1)), "more than 100 comparisons"),
+        (RUNS, " AND ".join(["metrics.a > 1"] * (MAX_COMPARISONS + 1)), "more than 50 comparisons"),
+        (RUNS, f"run_id IN ({LONG_LIST}) AND run_id IN ({LONG_LIST})", "40000 values in its lists; at most 30000"),
         (EXPERIMENTS, "attr.name = 'x'", "found 'attr.name'"),
         (EXPERIMENTS, "lifecycle_stage = 'deleted'", "expected one of"),
         (REGISTERED_MODELS, "last_updated_timestamp > 1", r"expected one of tag.KEY, tags.KEY, name \(search of reg"),

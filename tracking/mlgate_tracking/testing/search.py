@@ -28,6 +28,7 @@ from mlgate_tracking.entities import (
     ViewType,
 )
 from mlgate_tracking.errors import InvalidParameterValue
+from mlgate_tracking.store.search.parser import MAX_COMPARISONS, MAX_LISTED
 from mlgate_tracking.testing.stores import fresh
 
 CASES = 60
@@ -333,6 +334,19 @@ class SearchConformance:
     def test_a_bad_filter_is_refused_by_position(self, store: Store) -> None:
         with pytest.raises(InvalidParameterValue, match="character 11"):
             store.search_runs(["0"], filter_string="metrics.m == 1")
+
+    @pytest.mark.parametrize("comparison", ["metrics.m > 1", "tags.t = 'a'", "params.p IS NULL"])
+    def test_as_many_comparisons_as_allowed(self, store: Store, comparison: str) -> None:
+        experiments = zoo_of(store).experiment_ids
+        one = store.search_runs(experiments, filter_string=comparison).items
+        many = store.search_runs(experiments, filter_string=" AND ".join([comparison] * MAX_COMPARISONS)).items
+        assert [run.info.run_id for run in many] == [run.info.run_id for run in one]
+
+    def test_as_many_listed_values_as_allowed(self, store: Store) -> None:
+        experiments = zoo_of(store).experiment_ids
+        listed = ",".join(f"'{number}'" for number in range(MAX_LISTED))
+        assert store.search_runs(experiments, filter_string=f"run_id IN ({listed})").items == ()
+        assert store.search_runs(experiments, filter_string=f"run_id NOT IN ({listed})").items
 
     # --- experiments --------------------------------------------------------------------------------------------
 

@@ -19,10 +19,10 @@ from mlgate_tracking.store.search.grammar import LOGGED_MODELS, Grammar, Rule
 from mlgate_tracking.store.search.lexer import Lexeme, Token, error, tokenize
 from mlgate_tracking.store.search.syntax import Comparison, Field, Filter, Kind, Operator, Ordering, Value
 
-MAX_COMPARISONS = 100
-"""SQL engines limit the depth of an expression; no person writes that many."""
+MAX_COMPARISONS = 50
+"""Each is a subquery for the engine to plan; no person writes that many."""
 MAX_LISTED = 30_000
-"""Texts in one IN list: what every engine binds in one statement."""
+"""Texts in the IN lists of one filter: what every engine binds in one statement."""
 MAX_PATTERN = 1_000
 """Characters of a LIKE, ILIKE or RLIKE pattern."""
 _INT64 = 2**63
@@ -112,6 +112,7 @@ class _Parser:
         self._what = what
         self._tokens = tokenize(text, what)
         self._at = 0
+        self._listed = 0
 
     # --- rules of the grammar -----------------------------------------------------------------------------------
 
@@ -240,9 +241,10 @@ class _Parser:
             if self._take(Lexeme.CLOSE):
                 break
             values.append(self._quoted_value(field, rule))
-            if len(values) > MAX_LISTED:
-                msg = f"{self._what}: more than {MAX_LISTED} values in the list for {field}"
-                raise InvalidParameterValue(msg)
+        self._listed += len(values)
+        if self._listed > MAX_LISTED:
+            msg = f"{self._what}: {self._listed} values in its lists; at most {MAX_LISTED} are allowed"
+            raise InvalidParameterValue(msg)
         return tuple(values)
 
     def _quoted_value(self, field: Field, rule: Rule) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mlgate_tracking.store.search import paging
-from mlgate_tracking.store.search.compile import Condition, Expression, Term, after, joined, ordered
+from mlgate_tracking.store.search.compile import Condition, Expression, Term, after, apart, joined, ordered
 from mlgate_tracking.store.search.syntax import Ordering
 
 
@@ -45,7 +45,8 @@ def fetch_page(
         page_token: where the last page ended.
     """
     last = paging.decode(page_token, search)
-    statement = ordered(sa.select(key).select_from(joined(source, terms)).where(*conditions), terms)
+    statement = ordered(sa.select(key).select_from(joined(source, terms)), terms)
+    statement = statement.where(*apart(conditions, connection.dialect.name))
     if last is not None:
         statement = statement.where(after(terms, last))
     return cut(list(connection.execute(statement.limit(max_results + 1))), max_results, search)

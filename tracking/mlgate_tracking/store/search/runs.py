@@ -27,6 +27,7 @@ from mlgate_tracking.store.search.compile import (
     Term,
     after,
     among,
+    apart,
     attribute,
     column_condition,
     integer_id,
@@ -40,7 +41,7 @@ from mlgate_tracking.store.search.compile import (
 )
 from mlgate_tracking.store.search.grammar import RUNS
 from mlgate_tracking.store.search.paging import SortKey
-from mlgate_tracking.store.search.parser import parse_filter, parse_order_by
+from mlgate_tracking.store.search.parser import MAX_LISTED, parse_filter, parse_order_by
 from mlgate_tracking.store.search.query import Rows, cut, with_tail
 from mlgate_tracking.store.search.syntax import Comparison, Field, Filter, Kind, Operator, Ordering
 from mlgate_tracking.store.tables import (
@@ -58,6 +59,8 @@ FEW = 20_000
 """How far runs are counted; so many and more are never collected where an index is in the wanted order."""
 FEW_ON_SERVERS = 5_000
 """The same where counting in an index may have to visit the rows."""
+MAX_WEIGHED = 10
+"""Comparisons whose runs are counted."""
 MAX_BRANCHES = 200
 """Experiments whose indexes are merged in one statement."""
 MAX_MERGED = 200_000
@@ -165,7 +168,7 @@ class _Search:
     def page(self, last: SortKey | None) -> list[sa.Row[Any]]:
         """At most one row more than the page holds: `run_pk`, then the sort key."""
         segments = self._segments()
-        if len(self._experiments) > MAX_BRANCHES or len(self._experiments) * self._limit > MAX_MERGED:
+        if not self._mergeable():
             segments = []
         drivers = self._drivers()
         if not drivers and self._orderings == _TAIL and segments:
@@ -174,6 +177,12 @@ class _Search:
         if segments and scan_is_shorter(collected, scanned, self._few):
             return self._scan(segments, last)
         return self._collect(driver, last)
+
+    def _mergeable(self) -> bool:
+        """Whether one statement can walk the index of every experiment: each walk repeats the filter's values."""
+        walks = len(self._experiments)
+        listed = sum(len(each.value) for each in self._comparisons if isinstance(each.value, tuple))
+        return walks <= MAX_BRANCHES and walks * self._limit <= MAX_MERGED and walks * listed <= MAX_LISTED
 
     def _weigh(self, drivers: list[_Driver]) -> tuple[_Driver | None, int, float]:
         """How many rows each way would touch.
@@ -211,7 +220,8 @@ class _Search:
             statement = statement.where(runs.c.run_pk.in_(self._collected(driver)))
         statement = statement.where(among(scope, self._experiments), *self._lifecycle())
         done = driver.comparison if driver is not None else None
-        statement = statement.where(*(condition(each, self._dialect) for each in self._comparisons if each is not done))
+        checks = (condition(each, self._dialect) for each in self._comparisons if each is not done)
+        statement = statement.where(*apart(checks, self._dialect))
         if last is not None:
             statement = statement.where(after(terms, last))
         return list(self._connection.execute(statement.limit(self._limit)))
@@ -238,7 +248,7 @@ class _Search:
                 among(mine.c.experiment_id, self._experiments), mine.c.deleted_time.is_not(None)
             )
             drivers.append(_Driver(None, deleted, deleted))
-        return drivers
+        return drivers[:MAX_WEIGHED]
 
     def _lifecycle(self) -> Iterator[Condition]:
         if self._view_type is ViewType.ACTIVE_ONLY:
