@@ -6,6 +6,7 @@ mistakes costs no more than loading it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,12 @@ from mlgate_projects.errors import InvalidProject, Problem
 
 MAX_NODES = 200_000
 """Largest number of nodes that a file may expand to; aliases can make a small file mean an endless one."""
+
+MAX_DEPTH = 1000
+"""Deepest nesting that is read: libyaml's binding recurses in C, where too deep means a crash, not an error."""
+
+_BRACKETS = re.compile(rb"[\[\]{}]")
+_DEEP_BLOCK = re.compile(rb"^[ ?:-]{%d}" % MAX_DEPTH, re.MULTILINE)
 
 Place = tuple[int, int]
 """1-based line and column; (0, 0) when unknown."""
@@ -87,6 +94,8 @@ def read_document(path: Path, name: str) -> tuple[Document, tuple[Problem, ...]]
         raw = path.read_bytes()
     except OSError as error:
         raise InvalidProject([Problem(name, f"cannot be read: {error.strerror or error}")]) from None
+    if _nests_too_deeply(raw):
+        raise InvalidProject([Problem(name, f"nested more than {MAX_DEPTH:,} levels deep; no project file needs that")])
     fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         return _load(raw, name, fast)
@@ -98,6 +107,18 @@ def read_document(path: Path, name: str) -> tuple[Document, tuple[Problem, ...]]
             except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
                 pass
         raise InvalidProject([_syntax_problem(name, error)]) from None
+
+
+def _nests_too_deeply(raw: bytes) -> bool:
+    """Whether brackets, or indentation and dashes, go deeper than `MAX_DEPTH`; brackets in texts count, too."""
+    if len(raw) < MAX_DEPTH:
+        return False
+    depth = 0
+    for bracket in _BRACKETS.finditer(raw):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return _DEEP_BLOCK.search(raw) is not None
 
 
 def _load(raw: bytes, name: str, loader_class: Any) -> tuple[Document, tuple[Problem, ...]]:

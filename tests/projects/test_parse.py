@@ -233,8 +233,11 @@ def test_a_conda_file_as_a_virtualenv() -> None:
         "entry_points: &e\n  main: {command: ls, parameters: {x: {default: *e}}}\n",
         "[" * 50_000,
         "x: " + "{a: " * 5_000,
+        "- " * 50_000 + "x",
+        "? " * 50_000 + "x",
+        "\n".join(" " * depth + "a:" for depth in range(1_200)),
     ],
-    ids=["aliases", "recursive", "deep", "deep-mappings"],
+    ids=["aliases", "recursive", "deep", "deep-mappings", "dashes", "questions", "indentation"],
 )
 def test_hostile_yaml_neither_hangs_nor_crashes(tmp_path: Path, bomb: str) -> None:
     with contextlib.suppress(InvalidProject):
