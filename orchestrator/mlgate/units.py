@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NewType
 
+from mlgate.errors import UsageError
+
 Seconds = NewType("Seconds", float)
 Bytes = NewType("Bytes", int)
 
@@ -13,21 +15,35 @@ _SIZES = {
     "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)")
 
 
 def seconds(value: object) -> Seconds:
-    """Seconds from a number (seconds) or text such as `1h30m`. `ValueError` says what would work."""
+    """Seconds from a number (seconds, also as text) or text such as `1h30m`. `ValueError` says what would work."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return Seconds(float(value))
     if isinstance(value, str):
         text, total, position = value.strip().lower(), 0.0, 0
+        if _NUMBER.fullmatch(text):
+            return Seconds(float(text))
         while match := _PART.match(text, position):
             total += float(match[1]) * _TIMES[match[2]]
             position = match.end()
         if text and position == len(text):
             return Seconds(total)
     raise ValueError(f"{value!r} is not a length of time; write it as 90s, 30m, 24h or 7d")
+
+
+def positive_seconds(value: object, key: str) -> Seconds:
+    """Seconds above zero. `UsageError` names `key`, an option for example, for anything else."""
+    try:
+        found = seconds(value)
+    except ValueError as error:
+        raise UsageError(f"{key}: {error}") from None
+    if found <= 0:
+        raise UsageError(f"{key}: {value!r} is no time at all; write it as 90s, 30m, 24h or 7d")
+    return found
 
 
 def size(value: object) -> Bytes:
@@ -61,4 +77,4 @@ def format_size(value: int) -> str:
     return f"{number:.4g} {unit}"
 
 
-__all__ = ["Bytes", "Seconds", "format_seconds", "format_size", "seconds", "size"]
+__all__ = ["Bytes", "Seconds", "format_seconds", "format_size", "positive_seconds", "seconds", "size"]

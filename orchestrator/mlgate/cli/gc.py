@@ -34,8 +34,8 @@ def gc(
     What a live model version is made of stays.
     """
     from mlgate.cli.db import database_uri
-    from mlgate.duration import parse_duration
     from mlgate.settings import load_settings
+    from mlgate.units import positive_seconds
     from mlgate_tracking.artifacts import repository_for
     from mlgate_tracking.client import artifacts_destination_of
     from mlgate_tracking.store.garbage import collect, find_garbage
@@ -44,7 +44,7 @@ def gc(
 
     uri = database_uri(tracking_uri)
     destination = artifacts_destination_of(uri, load_settings().artifacts_destination)
-    age = parse_duration(older_than, "--older-than") if older_than else 0.0
+    age = positive_seconds(older_than, "--older-than") if older_than else 0.0
     before = now() + 1 - int(age * 1000)
     with SqlStore(uri) as store:
         garbage = find_garbage(store, deleted_before=before, experiment_ids=experiment_ids)

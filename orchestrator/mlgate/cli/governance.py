@@ -78,6 +78,7 @@ def desk(
     from mlgate.evidence import Measurer
     from mlgate.settings import load_settings
     from mlgate.tracking import open_tracking
+    from mlgate.user import current_user
 
     with open_tracking(load_settings(tracking_uri=tracking_uri)) as tracking:
         base = (directory or Path.cwd()).absolute()
@@ -87,7 +88,7 @@ def desk(
                 tracking, base=base, env_manager=env_manager, progress=lambda line: click.echo(line, err=True)
             ) as measurer,
         ):
-            yield Desk(tracking, tracking.store, user or whoami(), measurer.measure)
+            yield Desk(tracking, tracking.store, user or current_user(), measurer.measure)
 
 
 @contextlib.contextmanager
@@ -114,15 +115,6 @@ def webhook_settings(settings: Settings) -> ServerSettings:
         webhook_private_addresses=private,
         smtp_url=settings.smtp_url,
     )
-
-
-def whoami() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a numeric user without a name, as in containers
-        return ""
 
 
 def print_results(results: Sequence[GateResult]) -> None:
@@ -159,5 +151,4 @@ __all__ = [
     "user_option",
     "webhook_settings",
     "when",
-    "whoami",
 ]

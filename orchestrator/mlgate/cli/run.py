@@ -160,8 +160,8 @@ def _check_options(options: dict[str, Any]) -> None:
 
 
 def _step(options: dict[str, Any]) -> Step:
-    from mlgate.duration import parse_duration
     from mlgate.step import Engine, Step
+    from mlgate.units import positive_seconds
 
     extra = {
         name: options[name]
@@ -180,7 +180,7 @@ def _step(options: dict[str, Any]) -> Step:
         experiment_name=options["experiment_name"],
         experiment_id=options["experiment_id"],
         run_name=options["run_name"],
-        timeout=parse_duration(options["timeout"], "--timeout") if options["timeout"] else None,
+        timeout=positive_seconds(options["timeout"], "--timeout") if options["timeout"] else None,
         storage_dir=options["storage_dir"],
         autolog=False if options["no_autolog"] else None,
         system_metrics=not options["no_system_metrics"],
