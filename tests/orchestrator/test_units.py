@@ -13,9 +13,9 @@ TIMES = [
     ("30m", 1800),
     ("1.5h", 5400),
     ("2d", 172800),
-    (" 5 s ", 5),
     (0.5, 0.5),
     ("1h30m", 5400),
+    (" 5 s ", 5),
 ]
 NO_TIMES = ["", "-5", "ten minutes", "5 years", "30m1", "nan"]
 
@@ -34,5 +34,5 @@ def test_anything_else_is_refused_with_the_key_and_what_would_work(text: str) ->
 @pytest.mark.parametrize("text", ["0", "0s", 0])
 def test_no_time_is_a_time_but_not_a_positive_one(text: str | int) -> None:
     assert seconds(text) == 0
-    with pytest.raises(UsageError, match="^--timeout: .* is no time at all"):
+    with pytest.raises(UsageError, match=r"^--timeout: .* is no time at all"):
         positive_seconds(text, "--timeout")
