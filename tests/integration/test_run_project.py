@@ -284,7 +284,7 @@ STUBBORN = """\
     if len(sys.argv) < 3:
         subprocess.Popen([sys.executable, __file__, "child", "1"])
         subprocess.Popen([sys.executable, __file__, "child", "2"], start_new_session=True)
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())  # in one piece: three processes write to one pipe
     time.sleep(120)
     """
 

@@ -57,6 +57,12 @@ class Away(Server):
     def __init__(self) -> None:
         super().__init__(lambda _: Unreachable("away"))
 
+    def upload(self, run_id: str, path: str, file: str) -> None:
+        raise Unreachable("away")
+
+    def end_run(self, run_id: str, status: str, end_time: int) -> None:
+        raise Unreachable("away")
+
 
 def written(directory: Path, *entries: tuple[Any, ...]) -> Path:
     """A spool directory that a process filled and left behind."""

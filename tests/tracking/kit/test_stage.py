@@ -19,7 +19,7 @@ STEP = {"MLGATE_RUN_ID": "0" * 32, "MLFLOW_RUN_ID": "0" * 32}
 
 
 def test_the_staged_directory_holds_the_kit_and_nothing_else_of_the_package(staged: Path) -> None:
-    assert {path.name for path in staged.iterdir()} == {"sitecustomize.py", "mlgate_tracking"}
+    assert {path.name for path in staged.iterdir()} - {"__pycache__"} == {"sitecustomize.py", "mlgate_tracking"}
     assert {path.name for path in (staged / "mlgate_tracking").iterdir()} - {"__pycache__"} == {"__init__.py", "kit"}
     assert not list(staged.rglob("*.typed"))
 
