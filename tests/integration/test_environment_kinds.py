@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from mlgate.api import run_project
 from mlgate_tracking.entities import Run, RunStatus
 from tests.support.cli import RUN, all_runs, artifact_text, get_run, mlgate, run_json
 from tests.support.conda_channel import channel
@@ -102,6 +104,23 @@ def test_three_kinds_of_environment_give_one_result(project: Path, index: Path, 
     assert (project / "written.txt").stat().st_uid == os.geteuid()
     listed = {row["kind"] for row in __import__("json").loads(mlgate("env", "list", "--json").stdout)}
     assert listed == {"virtualenv", "conda", "docker"}
+
+
+@pytest.mark.docker
+def test_a_parameter_too_long_for_a_command_line_reaches_a_docker_step(project: Path, engine: Any) -> None:
+    text = "it's $HOME " * 100_000
+    (project / "main.py").write_text(
+        "import hashlib, json, os, sys\n"
+        "with open(os.environ['MLGATE_OUTPUTS'], 'a') as outputs:\n"
+        "    told = {'sha256': hashlib.sha256(sys.argv[1].encode()).hexdigest(), 'rest': sys.argv[2:]}\n"
+        "    print(json.dumps(told), file=outputs)\n"
+    )
+    (project / "MLproject").write_text(
+        f"name: x\ndocker_env: {{image: '{base_image()}'}}\nentry_points:\n  main:\n"
+        "    parameters: {text: string}\n    command: python main.py {text} after\n"
+    )
+    result = run_project(str(project), parameters={"text": text})
+    assert result.outputs == {"sha256": hashlib.sha256(text.encode()).hexdigest(), "rest": ["after"]}
 
 
 @pytest.mark.docker

@@ -16,13 +16,15 @@ from typing import IO, Any
 
 from tests.support import require
 
-BASE_IMAGE = "mlgate-test/python:3"
+BASE_IMAGE = "mlgate-test/python:4"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu/"
 _TOOLS = tuple(
-    "sh bash ls cat cp mv rm mkdir chmod sleep env id head tail date true false touch pwd uname timeout".split()  # noqa: SIM905
+    "sh bash ls cat cp mv rm mkdir mktemp chmod sleep env id head tail date true false touch pwd uname timeout".split()  # noqa: SIM905
 )
 _LEFT_OUT = {"test", "tests", "__pycache__", "idlelib", "turtledemo", "tkinter", "lib2to3", "site-packages"}
 _OF_GLIBC = "c.so.6 m.so.6 dl.so.2 rt.so.1 pthread.so.0 util.so.1 resolv.so.2 nss_dns.so.2 nss_files.so.2 gcc_s.so.1"
+_OF_WHEELS = "stdc++.so.6 gomp.so.1 mvec.so.1 z.so.1"  # what wheels with compiled code take from the system
+_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")  # of this machine: pip in a build trusts what it trusts
 
 
 @functools.cache
@@ -85,7 +87,7 @@ def _write_root(out: IO[bytes]) -> None:
         found = next((Path(f) / tool for f in ("/usr/bin", "/bin") if (Path(f) / tool).exists()), None)
         if found is not None:
             add(found, f"usr/bin/{tool}")
-    needed = {f"/lib/x86_64-linux-gnu/lib{name}" for name in _OF_GLIBC.split()}
+    needed = {f"/lib/x86_64-linux-gnu/lib{name}" for name in f"{_OF_GLIBC} {_OF_WHEELS}".split()}
     for binary in binaries:
         said = subprocess.run(["ldd", binary], capture_output=True, text=True, check=False).stdout
         needed |= set(re.findall(r"(/[^ ]+) \(0x", said))
@@ -98,6 +100,9 @@ def _write_root(out: IO[bytes]) -> None:
         "etc/group": b"root:x:0:\n",
         "etc/nsswitch.conf": b"hosts: files dns\n",
     }
+    if _CERTIFICATES.exists():
+        files[str(_CERTIFICATES)[1:]] = _CERTIFICATES
+        data["etc/pip.conf"] = f"[global]\ncert = {_CERTIFICATES}\n".encode()
     for wheel in Path(sysconfig.get_path("stdlib")).glob("ensurepip/_bundled/pip-*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             site = f"usr/local/lib/python{version}/site-packages/"

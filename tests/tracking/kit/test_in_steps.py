@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mlgate_tracking.client import connect
 from mlgate_tracking.contract import Store
 from mlgate_tracking.entities import Run
+from tests.support.conda_channel import channel
+from tests.support.docker_engine import base_image
 from tests.support.environments import environment
 from tests.tracking.kit.conftest import MLFLOW3, MLFLOW28
 
@@ -20,6 +24,10 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 RandomForestClassifier(n_estimators=5).fit(*load_iris(return_X_y=True))
 print("done")
+"""
+DOCKERFILE = """\
+FROM {image}
+RUN python -m pip install --no-cache-dir --disable-pip-version-check scikit-learn
 """
 
 
@@ -47,9 +55,26 @@ def only_run(store: Store, experiment_id: str = "0") -> Run:
     return run
 
 
+def artifact_directory(run: Run) -> Path:
+    return Path(os.environ["MLGATE_HOME"]) / "artifacts" / run.info.experiment_id / run.info.run_id / "artifacts"
+
+
 def artifacts(run: Run) -> set[str]:
-    root = Path(os.environ["MLGATE_HOME"]) / "artifacts" / run.info.experiment_id / run.info.run_id / "artifacts"
+    root = artifact_directory(run)
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def assert_fit_is_tracked(run: Run, kind: str) -> None:
+    """The run of `FOREST` in that kind of environment has its parameters, training score, and model with signature."""
+    assert run.tag("mlgate.env.kind") == kind
+    assert run.info.status == "FINISHED"
+    assert run.param("n_estimators") == "5"
+    assert (run.metric("training_score") or 0) > 0.9
+    assert {"model/MLmodel", "model/model.pkl"} <= artifacts(run)
+    described = yaml.safe_load((artifact_directory(run) / "model/MLmodel").read_text())
+    assert {"python_function", "sklearn"} <= set(described["flavors"])
+    assert [column["type"] for column in json.loads(described["signature"]["inputs"])] == ["tensor"]
+    assert json.loads(described["signature"]["outputs"])
 
 
 @pytest.mark.frameworks
@@ -81,9 +106,32 @@ def test_the_same_in_a_virtual_environment_of_the_project(tmp_path: Path) -> Non
     mlproject = "python_env: python_env.yaml\nentry_points:\n  main:\n    command: python train.py\n"
     store, _ = run_project(tmp_path, FOREST, mlproject=mlproject, python_env=python_env)
     with store:
-        run = only_run(store)
-        assert run.param("n_estimators") == "5"
-        assert "model/MLmodel" in artifacts(run)
+        assert_fit_is_tracked(only_run(store), "virtualenv")
+
+
+@pytest.mark.conda
+def test_the_same_in_a_conda_environment_of_the_project(tmp_path: Path) -> None:
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    conda = f"channels: ['{channel()}']\ndependencies: [python={version}, pip, {{pip: [scikit-learn]}}]\n"
+    mlproject = "conda_env: conda.yaml\nentry_points:\n  main:\n    command: python train.py\n"
+    store, _ = run_project(tmp_path, FOREST, mlproject=mlproject, conda=conda)
+    with store:
+        assert_fit_is_tracked(only_run(store), "conda")
+
+
+@pytest.mark.docker
+@pytest.mark.frameworks
+def test_the_same_in_a_container_of_the_project(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "Dockerfile").write_text(DOCKERFILE.format(image=base_image()))
+    mlproject = (
+        "docker_env: {image: mlgate-test/forest, dockerfile: Dockerfile}\n"
+        "entry_points:\n  main:\n    command: python train.py\n"
+    )
+    store, output = run_project(tmp_path, FOREST, mlproject=mlproject)
+    with store:
+        assert "done" in output
+        assert_fit_is_tracked(only_run(store), "docker")
 
 
 @pytest.mark.mlflow
