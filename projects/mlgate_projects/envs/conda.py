@@ -35,8 +35,8 @@ from mlgate_projects.spec import CondaSpec, EnvSpec
 
 RATTLER = "rattler"
 _TOOLS = ("micromamba", "mamba", "conda")
-_ANACONDA = ("https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r")
-_ALIAS = "https://conda.anaconda.org/"
+_DEFAULTS = ("main", "r")
+"""What conda calls `defaults`: the vendor's channels by name, so that a user's channel alias leads to a mirror."""
 _LOCK = "mlgate-lock.txt"  # in the environment
 _PIP_PART = "# --- pip ---\n"  # divides a lock: conda packages above, the pip section below
 _KEPT_OUTPUT = 8000  # characters of the builder's output that go into an error
@@ -171,7 +171,7 @@ def _read(spec: EnvSpec, options: EnvOptions) -> _Request:
         options=options,
         tool=_tool(options.extra.get("conda_tool")),
         channels=tuple(_channels(spec, options.project_directory / spec.file, settings)),
-        alias=str(settings.get("channel_alias") or _ALIAS),
+        alias=str(settings.get("channel_alias") or ""),
         pip=pip,
     )
 
@@ -207,7 +207,7 @@ def _channels(spec: CondaSpec, file: Path, settings: Mapping[str, Any]) -> Itera
     """The file's channels in conda's words: `defaults` spelled out, `nodefaults` gone, folders as URLs."""
     for name in spec.channels or settings.get("channels") or ("defaults",):
         if name == "defaults":
-            yield from settings.get("default_channels") or _ANACONDA
+            yield from settings.get("default_channels") or _DEFAULTS
         elif str(name).startswith((".", "/", "~")):
             yield Path(os.path.abspath(file.parent / Path(str(name)).expanduser())).as_uri()  # noqa: PTH100
         elif name != "nodefaults":

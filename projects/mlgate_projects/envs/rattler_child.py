@@ -62,7 +62,7 @@ async def _solve(job: dict[str, Any]) -> list[Any]:
 def _channels(job: dict[str, Any]) -> list[Any]:
     from rattler import Channel, ChannelConfig
 
-    config = ChannelConfig(channel_alias=job["channel_alias"])
+    config = ChannelConfig(channel_alias=job["channel_alias"]) if job["channel_alias"] else ChannelConfig()
     return [Channel(name, config) for name in job["channels"]]
 
 
