@@ -53,6 +53,9 @@ def child_environment(
         # Output is streamed as it comes; a buffered Python would hold it back until the end.
         "PYTHONUNBUFFERED": "1",
     }
+    if not settings.remote:
+        # The address of a server that is gone when the step ends would be a dead link in every log.
+        env["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     if endpoint.token:
         env["MLFLOW_TRACKING_TOKEN"] = endpoint.token
     autolog = step.autolog if step.autolog is not None else resolved.entry_point.autolog

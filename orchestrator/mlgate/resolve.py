@@ -137,7 +137,8 @@ def with_local_files(resolved: ResolvedStep, settings: Settings, tracking: Track
     """Fetch `path` parameters that name something remote (`runs:/`, `models:/`, `s3://`, `https://`, …)."""
     if not resolved.parameters.remote:
         return resolved
-    storage = Path(resolved.step.storage_dir or settings.home / "downloads")
+    # A directory of its own for each step: several may fetch at once.
+    storage = Path(resolved.step.storage_dir or settings.home / "downloads") / resolved.step_run_key[:16]
     parameters = resolved.parameters.localize(tracking.fetch, storage)
     command = render(resolved.entry_point, parameters, file=resolved.project.file or "MLproject")
     return replace(resolved, parameters=parameters, command=command)

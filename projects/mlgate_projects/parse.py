@@ -74,13 +74,13 @@ def load_environment(directory: Path, declaration: Mapping[str, Any]) -> EnvSpec
 
 
 def strict(spec: ProjectSpec) -> ProjectSpec:
-    """The same spec when it has no warnings.
+    """The same spec when it has neither warnings nor notices.
 
     Raises:
-        InvalidProject: with the warnings.
+        InvalidProject: with both.
     """
-    if spec.warnings:
-        raise InvalidProject(spec.warnings)
+    if odd := [*spec.warnings, *spec.notices]:
+        raise InvalidProject(_in_order(odd))
     return spec
 
 
@@ -95,7 +95,7 @@ def _find_file(directory: Path) -> tuple[str | None, list[str]]:
 
 
 class _Reader:
-    """Reads one project, collecting what is wrong (`problems`) and what is only odd (`warnings`)."""
+    """Reads one project, collecting what is wrong (`problems`) and what is only odd (`warnings`, `notices`)."""
 
     def __init__(self, directory: Path, file: str, read_environment: bool) -> None:
         self.directory = directory
@@ -103,6 +103,7 @@ class _Reader:
         self.read_environment = read_environment
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+        self.notices: list[Problem] = []
         self._environment_files: dict[tuple[str, str], EnvSpec] = {}
 
     # --- the project --------------------------------------------------------------------------------------------
@@ -138,6 +139,7 @@ class _Reader:
             environment=environment,
             pipelines=pipelines,
             warnings=_in_order(self.warnings),
+            notices=_in_order(self.notices),
         )
 
     def _entry_point(self, document: Document, key: object, data: object) -> EntryPoint:
@@ -204,11 +206,9 @@ class _Reader:
             return
         meaning = canonical_type(value) if isinstance(value, str) else None
         read_as = f"read as {meaning}" if meaning else "values of it are not checked"
-        self._warn(
-            document,
-            path,
-            f"{value!r} is not a type of MLproject ({read_as}); use string, float, int, bool, path or uri",
-        )
+        message = f"{value!r} is not a type of MLproject ({read_as}); use string, float, int, bool, path or uri"
+        # A usual other name leaves no doubt, so a run does not repeat it for every parameter.
+        (self.notices if meaning else self.warnings).append(document.problem(path, message))
 
     def _pipeline(self, document: Document, key: object, data: object) -> RawPipeline:
         path: _KeyPath = ("pipelines", key)

@@ -143,6 +143,7 @@ class ProjectSpec:
     Attributes:
         file: name of the file in the directory, None for a project without one.
         warnings: what loads but should not stay (unknown keys, types nobody defined); `--strict` makes them errors.
+        notices: what is clear, but not in the documented words (`str` for `string`); only `--strict` speaks of them.
     """
 
     directory: Path
@@ -152,6 +153,7 @@ class ProjectSpec:
     environment: EnvSpec = field(default_factory=VirtualenvSpec)
     pipelines: Mapping[str, RawPipeline] = field(default_factory=dict)
     warnings: tuple[Problem, ...] = ()
+    notices: tuple[Problem, ...] = ()
 
 
 __all__ = [

@@ -55,6 +55,7 @@ def test_every_entry_point_runs_from_a_git_server_and_its_runs_are_where_the_scr
     assert (run.metric("accuracy") or 0) > 0.8
     assert {"scikit-learn", "mlflow-skinny", "pandas"} <= set(packages(run))
     assert "accuracy" in artifact_text(run, "mlgate/stdout.log")
+    assert "127.0.0.1" not in artifact_text(run, "mlgate/stdout.log")  # no links to a server that is gone
     assert [(model.name, model.source_run_id) for model in models] == [("iris_model", run.info.run_id)]
 
     prepared = run_json(uri, "--version", "v1", "-e", "data_preparation")

@@ -134,13 +134,22 @@ def test_oddities_that_mlflow_takes_are_warnings(tmp_path: Path) -> None:
     text = "\n".join(map(str, spec.warnings))
     assert "MLproject:1: owner: unknown key, ignored; known are name" in text
     assert "MLproject:7: entry_points.main.comand: unknown key, ignored; did you mean command?" in text
-    assert "'integer' is not a type of MLproject (read as int)" in text
     assert "'deep' is not an int" in text
     assert "'banana' is not a type of MLproject (values of it are not checked)" in text
     assert "MLproject:9: entry_points.main.command: given twice, first in line 8" in text
     assert "{missing} is not a declared parameter (declared: depth, kind)" in text
     with pytest.raises(InvalidProject):
         strict(spec)
+
+
+@pytest.mark.parametrize("name", ["str", "text", "double", "number", "integer", "long", "boolean"])
+def test_usual_other_names_of_types_are_told_to_the_strict_only(tmp_path: Path, name: str) -> None:
+    content = f"entry_points: {{main: {{parameters: {{a: {name}, b: {{type: {name}}}}}, command: 'ls {{a}} {{b}}'}}}}"
+    spec = load_project(project_dir(tmp_path, {"MLproject": content}))
+    assert spec.warnings == ()
+    with pytest.raises(InvalidProject) as refused:
+        strict(spec)
+    assert str(refused.value).count(f"'{name}' is not a type of MLproject (read as ") == 2
 
 
 def test_yaml_that_does_not_parse_is_one_line(tmp_path: Path) -> None:

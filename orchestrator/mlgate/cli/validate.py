@@ -32,7 +32,7 @@ def validate(uri: str, version: str | None, strict: bool, as_json: bool) -> int:
     warnings: list[Problem] = []
     try:
         project = load_project(source.directory)
-        warnings = list(project.warnings)
+        warnings = [*project.warnings, *(project.notices if strict else ())]
         problems = pipeline_problems(project)
     except InvalidProject as error:
         problems = list(error.problems)
