@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from mlgate_projects import procfs
 from mlgate_projects.testing import project_dir
 from mlgate_tracking.entities import Run, RunStatus
 from tests.support.cli import RUN, all_runs, artifact_text, mlgate, run_json, run_project
@@ -321,11 +322,9 @@ def start(project: Path, *args: str) -> subprocess.Popen[str]:
 
 
 def is_gone(project: Path, name: str) -> bool:
-    try:
-        os.kill(int((project / f"started.{name}").read_text()), 0)
-    except ProcessLookupError:
-        return True
-    return False
+    """Whether the step's process has ended; once its runner is dead, init takes its exit status when init sees fit."""
+    found = procfs.process(int((project / f"started.{name}").read_text()))
+    return found is None or found.ended
 
 
 @pytest.mark.slow
