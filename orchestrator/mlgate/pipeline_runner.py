@@ -11,18 +11,15 @@ import functools
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mlgate.binding import (
     FAILED,
     FINISHED,
     KILLED,
     SKIPPED,
-    Overrides,
     RunContext,
     States,
     StepState,
@@ -31,7 +28,8 @@ from mlgate.binding import (
     choose,
     skip_reason,
 )
-from mlgate.errors import OrchestratorError, UsageError
+from mlgate.course import Course, PipelineHooks, PipelineResult, summary
+from mlgate.errors import OrchestratorError
 from mlgate.plan import Plan, PlannedStep
 from mlgate.records import (
     CACHE_HIT,
@@ -39,14 +37,12 @@ from mlgate.records import (
     CACHED_FROM,
     PLAN_FILE,
     Recorded,
-    read_json,
     read_result,
     record,
     recorded,
-    search_everywhere,
-    tags_of,
 )
 from mlgate.resolve import ResolvedStep, resolve_environment, resolve_step
+from mlgate.resuming import base_run, steps_to_run
 from mlgate.runner import TIMED_OUT, Hooks, run_step
 from mlgate.schedule import NOT_RUN, Schedule
 from mlgate.settings import Settings
@@ -58,7 +54,6 @@ from mlgate_projects.errors import ProjectError
 from mlgate_projects.ledger import open_entry
 from mlgate_projects.parameters import loggable
 from mlgate_projects.parse import load_project
-from mlgate_projects.process import Cancel, Stream
 from mlgate_projects.source import Source, resolve_source
 from mlgate_projects.spec import ProjectSpec
 from mlgate_tracking.entities import Param, RunStatus, StepRun, Tag
@@ -69,99 +64,6 @@ _TICK = 0.2
 
 
 _NO_RUN = StepResult("", "", "", attempt=0, status=FAILED, exit_code=1, artifact_uri="")
-
-
-def _nothing(*_args: Any) -> None:
-    return None
-
-
-Submit = Callable[[PlannedStep, int, Callable[[], StepResult]], "Future[StepResult]"]
-"""Starts the work of one instance (step, map index, work) somewhere; the future's result is the work's last one."""
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineHooks:
-    """How a running plan talks to whoever started it. Calls come from several threads, one at a time each.
-
-    Attributes:
-        started: step, map index (-1 for a step that runs once).
-        ended: step, map index, result of one instance, how it came about (`ran`, `cached`).
-        settled: the state of a whole step, whenever one is known.
-        output: step, map index, stream, a piece of its output.
-        say: step, map index, one line on what goes on.
-        opened: run id of the pipeline.
-        submit: how an instance of a step is started; in a pool of `Course.jobs` threads when None. An engine gives its
-            own, and retries by its own means.
-    """
-
-    started: Callable[[PlannedStep, int], None] = _nothing
-    ended: Callable[[PlannedStep, int, StepResult, str], None] = _nothing
-    settled: Callable[[PlannedStep, StepState], None] = _nothing
-    output: Callable[[PlannedStep, int, Stream, bytes], None] = _nothing
-    say: Callable[[PlannedStep | None, int, str], None] = _nothing
-    opened: Callable[[str], None] = _nothing
-    submit: Submit | None = None
-    cancel: Cancel = field(default_factory=threading.Event)
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """How a plan is to be run.
-
-    Attributes:
-        jobs: steps at a time; instances of a matrix count each.
-        keep_going: after a failure, go on with what does not need the failed step.
-        use_cache: whether results of earlier runs may be used again.
-        resume: id of a pipeline run to continue: what it finished does not run again.
-        from_step: run this step and all behind it; what is before comes from the run in `resume`, or the last one.
-        only: run this step alone, in the same way.
-        prewarm: make the environments of later steps while earlier ones run.
-    """
-
-    jobs: int = 4
-    keep_going: bool = False
-    use_cache: bool = True
-    resume: str | None = None
-    from_step: str | None = None
-    only: str | None = None
-    prewarm: bool = True
-    overrides: Overrides = field(default_factory=Overrides)
-    run_name: str | None = None
-    experiment_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineResult:
-    """What became of a plan. `status` is FINISHED, FAILED or KILLED."""
-
-    run_id: str
-    experiment_id: str
-    status: str
-    plan: Plan
-    steps: Mapping[str, StepState]
-    started: float
-    ended: float
-    reason: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return self.status == FINISHED
-
-    @property
-    def exit_code(self) -> int:
-        return {FINISHED: 0, KILLED: 130}.get(self.status, 1)
-
-
-def summary(result: PipelineResult) -> dict[str, Any]:
-    """What an engine keeps of a result: ids and words, small enough for XCom and Prefect results."""
-    return {
-        "run_id": result.run_id,
-        "status": result.status,
-        "steps": {
-            name: {"status": state.status, "outcome": state.outcome, "run_ids": [each.run_id for each in state.results]}
-            for name, state in result.steps.items()
-        },
-    }
 
 
 def run_plan(
@@ -190,14 +92,14 @@ def run_plan(
     source = source or resolve_source(plan.uri, plan.version, commit=plan.commit, cache_root=settings.git)
     project = project or load_project(source.directory)
     with open_tracking(settings) as tracking, contextlib.ExitStack() as stack:
-        base = _base_run(tracking, plan, course, source)
+        base = base_run(tracking, plan, course, source)
         partial = course.from_step is not None or course.only is not None
         if base is not None and not partial:
             engine = Engine("local", base.engine_run_id)
             plan = replace(plan, digest=base.plan.digest)
         engine = engine or Engine("local", f"local-{uuid.uuid4().hex}")
         earlier = recorded(tracking, plan, base.run_id) if base else Recorded({}, {})
-        only = _steps_to_run(plan, course, earlier.states)
+        only = steps_to_run(plan, course, earlier.states)
         # What stands under `finally` belongs to the end of each run, so it runs again.
         done = {
             name: state
@@ -465,7 +367,7 @@ class _Run:
         return resolve_step(
             bound,
             self.settings,
-            progress=_nothing,
+            progress=lambda _line: None,
             working_directory=self.working_directory,
             source=self.source,
             project=self.project,
@@ -544,60 +446,6 @@ class _Run:
 
 
 # --- the run of the whole ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """An earlier run of the same pipeline."""
-
-    run_id: str
-    engine_run_id: str
-    plan: Plan
-
-
-def _base_run(tracking: Tracking, plan: Plan, course: Course, source: Source) -> _Base | None:
-    """The run to go on from; None for a run from the beginning."""
-    run_id = course.resume
-    for name in (course.from_step, course.only):
-        if name is not None:
-            plan.step(name)
-    if run_id is None:
-        if course.from_step is None and course.only is None:
-            return None
-        run_id = _last_run(tracking, plan, source)
-    run = tracking.store.get_run(run_id)
-    tags = tags_of(run)
-    data = read_json(tracking, run, PLAN_FILE)
-    if data is None or tags.get("mlgate.pipeline") != plan.pipeline:
-        raise UsageError(f"--resume {run_id}: that is no run of pipeline {plan.pipeline}; see mlgate runs list")
-    import json
-
-    return _Base(run_id, tags.get("mlgate.engine.run_id", ""), Plan.from_json(json.dumps(data)))
-
-
-def _last_run(tracking: Tracking, plan: Plan, source: Source) -> str:
-    wanted = f"tags.`mlgate.pipeline` = '{plan.pipeline}' and tags.`mlgate.kind` = 'pipeline'"
-    for run in search_everywhere(tracking.store, wanted):
-        if tags_of(run).get("mlflow.source.name") == source.name:
-            return run.info.run_id
-    raise UsageError(f"pipeline {plan.pipeline} has not run yet, so no step can be left out; run all of it first")
-
-
-def _steps_to_run(plan: Plan, course: Course, done: States) -> frozenset[str] | None:
-    """The steps that a partial run runs, None for all. Raises `UsageError` when what they need is not there."""
-    if course.only is not None:
-        wanted = frozenset({plan.step(course.only).name})
-    elif course.from_step is not None:
-        wanted = frozenset({plan.step(course.from_step).name}) | plan.downstream(course.from_step)
-        wanted |= {step.name for step in plan.steps if step.final}
-    else:
-        return None
-    needed = {name for step in wanted for name in plan.step(step).needs if not plan.step(step).final}
-    missing = sorted(name for name in needed - wanted if name not in done)
-    if missing:
-        option = f"--only {course.only}" if course.only else f"--from {course.from_step}"
-        raise UsageError(f"{option}: no finished run of {', '.join(missing)} to go on from; run them first")
-    return wanted
 
 
 def _open_pipeline(tracking: Tracking, plan: Plan, engine: Engine, course: Course, source: Source) -> StepRun:
