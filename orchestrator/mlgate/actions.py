@@ -7,6 +7,7 @@ step key again (a retry, a resumed run) makes no second version and no second pr
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from mlgate.evidence import Measurer
 from mlgate.plan import Plan, PlannedStep
 from mlgate.policy import Policy, load_policy, parse_policy
 from mlgate.promotion import Measure, Outcome, PromotionResult, check, promote
-from mlgate.records import OUTCOME, result_of
+from mlgate.records import OUTCOME, OUTPUTS_FILE, result_of
 from mlgate.step import StepResult, step_run_key
 from mlgate.tracking import Tracking
 from mlgate.user import current_user
@@ -93,6 +94,7 @@ def run_action(
         "mlgate.reason": reason,
         "mlgate.exit_code": "0" if status is RunStatus.FINISHED else "1",
     }
+    tracking.log_text(opened.run, OUTPUTS_FILE, json.dumps(outputs, indent=2))
     run = tracking.store.close_step_run(
         run_id,
         opened.attempt,

@@ -170,6 +170,29 @@ def choose(step: PlannedStep, results: tuple[StepResult, ...]) -> tuple[StepResu
     return best(comparable, key=lambda result: result.metrics[select.metric]), ""
 
 
+def spoiling(step: PlannedStep, results: tuple[StepResult, ...]) -> list[StepResult]:
+    """The results that make the whole step fail; a matrix may ignore settings that fail, as long as one does not."""
+    bad = [result for result in results if not result.ok]
+    ignoring = step.select is not None and step.select.failed == "ignore" and len(bad) < len(results)
+    return [] if ignoring else bad
+
+
+def state_after(step: PlannedStep, results: tuple[StepResult, ...]) -> StepState:
+    """The state of a step all of whose instances have ended; a matrix selects its winner here."""
+    bad = spoiling(step, results)
+    if bad:
+        status = KILLED if any(result.status == KILLED for result in bad) else FAILED
+        return StepState(step.name, status, results, outcome="failed", reason=bad[0].reason)
+    chosen, problem = choose(step, results)
+    if problem:
+        return StepState(step.name, FAILED, results, outcome="failed", reason=problem)
+    outcome = str(chosen.outputs.get("outcome", "")) if chosen is not None and step.kind != "run" else "ran"
+    if chosen is not None and outcome in ("rejected", "pending", "rolled_back"):
+        # Rejected is not failed: the step has done its work, and what needs its promotion is skipped.
+        return StepState(step.name, SKIPPED, results, chosen, outcome=outcome, reason=chosen.reason)
+    return StepState(step.name, FINISHED, results, chosen, outcome=outcome)
+
+
 def _value(
     reference: Reference,
     step: PlannedStep,
@@ -247,4 +270,6 @@ __all__ = [
     "bind_action",
     "choose",
     "skip_reason",
+    "spoiling",
+    "state_after",
 ]

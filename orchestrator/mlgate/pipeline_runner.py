@@ -7,10 +7,12 @@ pipeline is a run in the store, and every step is a run below it.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +27,9 @@ from mlgate.binding import (
     StepState,
     bind,
     bind_action,
-    choose,
     skip_reason,
+    spoiling,
+    state_after,
 )
 from mlgate.course import Course, PipelineHooks, PipelineResult, summary
 from mlgate.errors import OrchestratorError
@@ -37,6 +40,7 @@ from mlgate.records import (
     CACHED_FROM,
     PLAN_FILE,
     Recorded,
+    ended,
     read_result,
     record,
     recorded,
@@ -106,7 +110,7 @@ def run_plan(
             for name, state in earlier.states.items()
             if (only is None or name not in only) and not plan.step(name).final
         }
-        opened = _open_pipeline(tracking, plan, engine, course, source)
+        opened = open_pipeline(tracking, plan, engine, course, source)
         context = RunContext(
             engine, opened.run.info.run_id, opened.run.info.experiment_id, name=opened.run.info.run_name
         )
@@ -124,7 +128,9 @@ def run_plan(
                 },
             )
         )
-        run = _Run(plan, settings, course, hooks, tracking, source, project, context, working_directory or Path.cwd())
+        run = PlanRun(
+            plan, settings, course, hooks, tracking, source, project, context, working_directory or Path.cwd()
+        )
         run.keys |= {name: key for name, key in earlier.keys.items() if name in done}
         schedule = Schedule(plan, done, only=only, keep_going=course.keep_going)
         if partial:
@@ -135,19 +141,19 @@ def run_plan(
         except BaseException as error:
             run.broken.set()
             with contextlib.suppress(TrackingError):
-                _close_pipeline(tracking, opened, KILLED, f"{type(error).__name__}: {error}")
+                close_pipeline(tracking, opened, KILLED, f"{type(error).__name__}: {error}")
             raise
         for state in schedule.states.values():
             if state.status == NOT_RUN:
                 hooks.settled(plan.step(state.name), state)
         status, reason = _verdict(schedule, hooks.cancel.is_set())
-        _close_pipeline(tracking, opened, status, reason)
+        close_pipeline(tracking, opened, status, reason)
         states = {step.name: schedule.states[step.name] for step in plan.steps if step.name in schedule.states}
         return PipelineResult(context.run_id, context.experiment_id, status, plan, states, started, time.time(), reason)
 
 
-class _Run:
-    """One run of a plan: what its threads share."""
+class PlanRun:
+    """One run of a plan: what its threads share. An engine that runs each step by itself makes one for each of them."""
 
     def __init__(
         self,
@@ -197,7 +203,11 @@ class _Run:
                     for map_index in self.begin(step, schedule):
                         work = functools.partial(self.run_instance, step, map_index, dict(schedule.states))
                         submit = self.hooks.submit
-                        future = submit(step, map_index, work) if submit is not None else pool.submit(work)
+                        future = (
+                            submit(step, map_index, work)
+                            if submit is not None
+                            else pool.submit(contextvars.copy_context().run, work)
+                        )
                         running[future] = (step, map_index)
                 if not running:
                     if schedule.over:
@@ -235,17 +245,12 @@ class _Run:
         self.hooks.settled(step, state)
 
     def state_of(self, step: PlannedStep, results: tuple[StepResult, ...]) -> StepState:
-        bad = [result for result in results if not result.ok]
-        ignoring = step.select is not None and step.select.failed == "ignore" and len(bad) < len(results)
-        if bad and not ignoring:
-            status = KILLED if any(result.status == KILLED for result in bad) else FAILED
-            return StepState(step.name, status, results, outcome="failed", reason=bad[0].reason)
-        chosen, problem = choose(step, results)
-        if problem:
-            self.failure(step, -1, problem)
-            return StepState(step.name, FAILED, results, outcome="failed", reason=problem)
-        if step.settings and chosen is not None and step.select is not None:
-            select = step.select
+        """The state, and a run for what a matrix has selected."""
+        state = state_after(step, results)
+        if state.status == FAILED and not spoiling(step, results):
+            self.failure(step, -1, state.reason)
+        elif state.ok and step.settings and state.chosen is not None and step.select is not None:
+            select, chosen = step.select, state.chosen
             record(
                 self.tracking,
                 self.plan,
@@ -259,11 +264,20 @@ class _Run:
                 params={name: str(value) for name, value in step.settings[results.index(chosen)].items()},
                 metrics={select.metric: chosen.metrics[select.metric]},
             )
-        outcome = str(chosen.outputs.get("outcome", "")) if chosen is not None and step.kind != "run" else "ran"
-        if chosen is not None and outcome in ("rejected", "pending", "rolled_back"):
-            # Rejected is not failed: the step has done its work, and what needs its promotion is skipped.
-            return StepState(step.name, SKIPPED, results, chosen, outcome=outcome, reason=chosen.reason)
-        return StepState(step.name, FINISHED, results, chosen, outcome=outcome)
+        return state
+
+    def ended(self, names: Iterable[str]) -> dict[str, StepState]:
+        """What other workers have left of these steps in this run; also takes over their cache keys."""
+        found = ended(self.tracking, self.plan, self.context.run_id, names)
+        self.keys |= found.keys
+        return {name: self._with_versions(state) for name, state in found.states.items()}
+
+    def _with_versions(self, state: StepState) -> StepState:
+        if not state.ok or not self.wants_version(state.name):
+            return state
+        results = tuple(replace(one, model_version=self.version_made_by(one.run_id)) for one in state.results)
+        chosen = results[state.results.index(state.chosen)] if state.chosen is not None else None
+        return replace(state, results=results, chosen=chosen)
 
     # --- one instance, in a thread of its own -------------------------------------------------------------------
 
@@ -448,7 +462,8 @@ class _Run:
 # --- the run of the whole ---------------------------------------------------------------------------------------------
 
 
-def _open_pipeline(tracking: Tracking, plan: Plan, engine: Engine, course: Course, source: Source) -> StepRun:
+def open_pipeline(tracking: Tracking, plan: Plan, engine: Engine, course: Course, source: Source) -> StepRun:
+    """Create or reopen the run of a whole pipeline, and keep the plan with it."""
     tags = {
         "mlflow.source.type": "PROJECT",
         "mlflow.source.name": source.name,
@@ -477,7 +492,8 @@ def _open_pipeline(tracking: Tracking, plan: Plan, engine: Engine, course: Cours
     return opened
 
 
-def _close_pipeline(tracking: Tracking, opened: StepRun, status: str, reason: str) -> None:
+def close_pipeline(tracking: Tracking, opened: StepRun, status: str, reason: str) -> None:
+    """End the run of a whole pipeline; raises `StaleAttempt` when a newer attempt has taken over."""
     tracking.store.close_step_run(
         opened.run.info.run_id,
         opened.attempt,
@@ -496,4 +512,13 @@ def _verdict(schedule: Schedule, cancelled: bool) -> tuple[str, str]:
     return FAILED, "; ".join(f"{state.name}: {state.reason or state.status}" for state in bad)
 
 
-__all__ = ["Course", "PipelineHooks", "PipelineResult", "run_plan", "summary"]
+__all__ = [
+    "Course",
+    "PipelineHooks",
+    "PipelineResult",
+    "PlanRun",
+    "close_pipeline",
+    "open_pipeline",
+    "run_plan",
+    "summary",
+]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlgate.binding import FINISHED, SKIPPED, RunContext, StepState, choose
+from mlgate.binding import FINISHED, SKIPPED, RunContext, StepState, choose, state_after
 from mlgate.plan import Plan, PlannedStep
 from mlgate.step import StepResult, step_run_key
 from mlgate.tags import own_tags
@@ -26,6 +26,7 @@ OUTCOME = "mlgate.outcome"
 CACHED_FROM = "mlgate.cached_from"
 CACHE_KEY = "mlgate.cache.key"
 CACHE_HIT = "mlgate.cache.hit"
+OUTPUTS_FILE = "mlgate/outputs.json"
 PLAN_FILE = "mlgate/plan.json"
 
 _PAGE = 1000
@@ -113,7 +114,7 @@ def read_result(tracking: Tracking, run: Run) -> StepResult:
     original = tags.get(CACHED_FROM)
     if original:
         return read_result(tracking, tracking.store.get_run(original))
-    return result_of(run, read_json(tracking, run, "mlgate/outputs.json") or {})
+    return result_of(run, read_json(tracking, run, OUTPUTS_FILE) or {})
 
 
 def read_json(tracking: Tracking, run: Run, path: str) -> Any:
@@ -160,6 +161,39 @@ def recorded(tracking: Tracking, plan: Plan, run_id: str) -> Recorded:
     return Recorded(states, keys)
 
 
+def ended(tracking: Tracking, plan: Plan, run_id: str, names: Iterable[str]) -> Recorded:
+    """The states of these steps in the pipeline run `run_id` itself, however they ended; for other workers of the run.
+
+    A step that has left no run is not among them. A run that is still open belongs to a worker that died.
+    """
+    found: dict[tuple[str, int], Run] = {}
+    for run in children(tracking.store, run_id):
+        tags = tags_of(run)
+        found.setdefault((tags.get("mlgate.step", ""), int(tags.get("mlgate.map_index", "-1"))), run)
+    states: dict[str, StepState] = {}
+    keys: dict[str, str] = {}
+    for step in (plan.step(name) for name in names):
+        alone = tags_of(found[step.name, -1]) if (step.name, -1) in found else {}
+        if alone.get(OUTCOME) == "skipped":
+            states[step.name] = StepState(step.name, SKIPPED, outcome="skipped", reason=alone.get("mlgate.reason", ""))
+            continue
+        runs = [found[step.name, index] for index in step.instances if (step.name, index) in found]
+        if not runs:
+            continue
+        states[step.name] = state_after(step, tuple(_ended_result(tracking, run) for run in runs))
+        used = [tags_of(run).get(CACHE_KEY) or tags_of(run).get(CACHE_HIT) or "" for run in runs]
+        if states[step.name].ok and all(used) and len(used) == len(step.instances):
+            keys[step.name] = ",".join(used)
+    return Recorded(states, keys)
+
+
+def _ended_result(tracking: Tracking, run: Run) -> StepResult:
+    result = read_result(tracking, run)
+    if run.info.status in (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.KILLED):
+        return result
+    return replace(result, status=RunStatus.KILLED.value, reason="its worker died")
+
+
 def children(store: Store, run_id: str) -> Iterator[Run]:
     """Runs that are nested directly in a run, newest first, in whatever experiment their scripts have put them."""
     return search_everywhere(store, f"tags.`mlflow.parentRunId` = '{run_id}'")
@@ -203,9 +237,11 @@ __all__ = [
     "CACHE_HIT",
     "CACHE_KEY",
     "OUTCOME",
+    "OUTPUTS_FILE",
     "PLAN_FILE",
     "Recorded",
     "children",
+    "ended",
     "read_json",
     "read_result",
     "record",
