@@ -35,6 +35,8 @@ class PipelineHooks:
         opened: run id of the pipeline.
         submit: how an instance of a step is started; in a pool of `Course.jobs` threads when None. An engine gives its
             own, and retries by its own means.
+        cancel: set it to end the running steps; what stands under `finally` still runs.
+        abort: set it to end everything at once.
     """
 
     started: Callable[[PlannedStep, int], None] = _nothing
@@ -45,6 +47,7 @@ class PipelineHooks:
     opened: Callable[[str], None] = _nothing
     submit: Submit | None = None
     cancel: Cancel = field(default_factory=threading.Event)
+    abort: Cancel = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ from mlgate_projects.errors import ProjectError
 from mlgate_projects.ledger import open_entry
 from mlgate_projects.parameters import loggable
 from mlgate_projects.parse import load_project
+from mlgate_projects.process import Cancel
 from mlgate_projects.source import Source, resolve_source
 from mlgate_projects.spec import ProjectSpec
 from mlgate_tracking.entities import Param, RunStatus, StepRun, Tag
@@ -146,8 +147,10 @@ def run_plan(
         for state in schedule.states.values():
             if state.status == NOT_RUN:
                 hooks.settled(plan.step(state.name), state)
-        status, reason = _verdict(schedule, hooks.cancel.is_set())
+        status, reason = _verdict(schedule, run.cancelled.is_set())
         close_pipeline(tracking, opened, status, reason)
+        if run.interrupted.is_set():
+            raise KeyboardInterrupt
         states = {step.name: schedule.states[step.name] for step in plan.steps if step.name in schedule.states}
         return PipelineResult(context.run_id, context.experiment_id, status, plan, states, started, time.time(), reason)
 
@@ -178,10 +181,15 @@ class PlanRun:
         self.working_directory = working_directory
         self.keys: dict[str, str] = {}
         self.broken = threading.Event()
+        self.interrupted = threading.Event()
+        self.over = _AnyOf(self.broken, hooks.abort)
+        """Everything is to end: somebody wants it, or this run itself has come to grief."""
+        self.cancelled = _AnyOf(hooks.cancel, hooks.abort, self.interrupted)
+        self.ending = _AnyOf(self.cancelled, self.over)
+        """All but `finally` steps are to end."""
 
-    def is_set(self) -> bool:
-        """Whether the steps are to end: somebody wants it, or this run itself has come to grief."""
-        return self.broken.is_set() or self.hooks.cancel.is_set()
+    def end_of(self, step: PlannedStep) -> Cancel:
+        return self.over if step.final else self.ending
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -197,8 +205,8 @@ class PlanRun:
                 threading.Thread(target=self.prewarm, daemon=True, name="prewarm").start()
             stack.callback(self.broken.set)
             while True:
-                if self.is_set():
-                    schedule.stop()
+                if self.ending.is_set():
+                    self.stop(schedule)
                 for step in schedule.ready():
                     for map_index in self.begin(step, schedule):
                         work = functools.partial(self.run_instance, step, map_index, dict(schedule.states))
@@ -213,13 +221,27 @@ class PlanRun:
                     if schedule.over:
                         return
                     continue
-                ended, _ = wait(running, timeout=_TICK, return_when=FIRST_COMPLETED)
-                for future in ended:
+                for future in self.wait_for(running):
                     step, map_index = running.pop(future)
                     results = collected.setdefault(step.name, {})
                     results[map_index] = future.result()
                     if len(results) == len(step.instances):
                         self.settle(step, tuple(results[index] for index in step.instances), schedule)
+
+    def stop(self, schedule: Schedule) -> None:
+        final_too = self.over.is_set()
+        if schedule.stop(final_too=final_too) and not final_too and any(step.final for step in self.plan.steps):
+            self.hooks.say(None, -1, "cancelled; steps under finally still run, cancel again to end them too")
+
+    def wait_for(self, running: Iterable[Future[StepResult]]) -> Iterable[Future[StepResult]]:
+        """Those that have ended, as soon as any has or it is time to look around; the first Ctrl-C cancels."""
+        try:
+            return wait(running, timeout=_TICK, return_when=FIRST_COMPLETED).done
+        except KeyboardInterrupt:
+            if self.cancelled.is_set():
+                raise
+            self.interrupted.set()
+            return ()
 
     def begin(self, step: PlannedStep, schedule: Schedule) -> tuple[int, ...]:
         """Mark the step as started and give the instances to run; none when it is skipped or cannot run."""
@@ -315,11 +337,12 @@ class PlanRun:
 
     def attempts(self, step: PlannedStep, map_index: int, bound: Step) -> StepResult:
         """Run, and run again as long as that may help and the step allows it."""
+        end = self.end_of(step)
         hooks = Hooks(
             progress=lambda line: self.hooks.say(step, map_index, line),
             warn=lambda line: self.hooks.say(step, map_index, f"warning: {line}"),
             output=lambda stream, data: self.hooks.output(step, map_index, stream, data),
-            cancel=self,
+            cancel=end,
         )
         retries = 0 if self.hooks.submit is not None else step.retries.count
         for retry in range(retries + 1):
@@ -333,21 +356,14 @@ class PlanRun:
                 project=self.project,
             )
             again = result.retryable or (result.status == KILLED and result.exit_code == TIMED_OUT)
-            if not again or retry == retries or self.is_set():
+            if not again or retry == retries or end.is_set():
                 break
             delay = step.retries.wait_before(retry)
             left = retries - retry
             self.hooks.say(step, map_index, f"failed ({result.reason}); trying again in {delay:g} s, {left} left")
-            if self.sleep(delay):
+            if _sleep(delay, end):
                 break
         return result
-
-    def sleep(self, seconds: float) -> bool:
-        """Wait; True as soon as somebody wants the end."""
-        end = time.monotonic() + seconds
-        while not self.is_set() and time.monotonic() < end:
-            time.sleep(min(_TICK, max(0.0, end - time.monotonic())))
-        return self.is_set()
 
     def act(self, step: PlannedStep, states: States, context: RunContext) -> StepResult:
         """A promote or gate step."""
@@ -425,6 +441,8 @@ class PlanRun:
         if not step.final:
             return self.context
         known = schedule.states if schedule is not None else states or {}
+        if self.cancelled.is_set():
+            return replace(self.context, status=KILLED)
         bad = [state for state in known.values() if state.status in (FAILED, KILLED)]
         return replace(self.context, status=FAILED if bad else FINISHED)
 
@@ -441,7 +459,7 @@ class PlanRun:
         """Make the environments of all steps, those of early ones first; whatever goes wrong, the step will say."""
         made: set[str] = set()
         for step in self.plan.steps:
-            if step.kind != "run" or self.is_set():
+            if step.kind != "run" or self.ending.is_set():
                 continue
             with contextlib.suppress(Exception):
                 bare = Step(
@@ -457,6 +475,24 @@ class PlanRun:
                 if not key.hit and key.digest not in made:
                     made.add(key.digest)
                     environment.prepare(spec, options, lambda line: self.hooks.say(None, -1, line))
+
+
+class _AnyOf:
+    """Set as soon as one of several is."""
+
+    def __init__(self, *events: Cancel) -> None:
+        self.events = events
+
+    def is_set(self) -> bool:
+        return any(event.is_set() for event in self.events)
+
+
+def _sleep(seconds: float, end: Cancel) -> bool:
+    """Wait; True as soon as somebody wants the end."""
+    deadline = time.monotonic() + seconds
+    while not end.is_set() and time.monotonic() < deadline:
+        time.sleep(min(_TICK, max(0.0, deadline - time.monotonic())))
+    return end.is_set()
 
 
 # --- the run of the whole ---------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class Schedule:
         ordinary = (
             [] if self._halted else [step for step in self._waiting.values() if not step.final and self._met(step)]
         )
-        if ordinary or self._stopped:
+        if ordinary:
             return ordinary
         if self._running or (not self._halted and any(not step.final for step in self._waiting.values())):
             return []
@@ -59,11 +59,18 @@ class Schedule:
         self._waiting.pop(state.name, None)
         self.states[state.name] = state
 
-    def stop(self) -> None:
-        """Start nothing more, `finally` steps neither: somebody wants the end."""
+    def stop(self, *, final_too: bool = False) -> bool:
+        """Start nothing more, for somebody wants the end; but `finally` steps still come, unless they are meant too.
+
+        Returns:
+            Whether that is news.
+        """
+        news = not self._stopped
         self._stopped = True
         for step in list(self._waiting.values()):
-            self._give_up(step, "the run was stopped before")
+            if final_too or not step.final:
+                self._give_up(step, "the run was stopped before")
+        return news
 
     @property
     def over(self) -> bool:

@@ -19,6 +19,7 @@ from mlgate_projects.testing import project_dir
 from mlgate_tracking.entities import Run, RunStatus
 from tests.support.cli import RUN, all_runs, artifact_text, mlgate, run_json, run_project
 from tests.support.git import git, make_repository
+from tests.support.receiver import wait_until
 
 PROJECT = {
     "MLproject": """\
@@ -342,6 +343,34 @@ def test_ctrl_c_ends_all_steps(tmp_path: Path) -> None:
     assert whole.info.status is RunStatus.KILLED
     below = {name: run.info.status for name, run in tree(whole.info.run_id).items()}
     assert below == {"a": "FINISHED", "b": "FINISHED", "c": "KILLED", "d": "KILLED"}
+
+
+@pytest.mark.slow
+def test_after_ctrl_c_finally_steps_run_until_the_next_one(tmp_path: Path) -> None:
+    text = SLOW + "    finally:\n      clean: {entry_point: wait, environment: system, parameters: {name: f}}\n"
+    project = project_dir(tmp_path / "p", {"MLproject": text, "wait.py": WAIT})
+    process = start(project)
+    process.send_signal(signal.SIGINT)
+    wait_until((project / "started.f").exists)
+    assert is_gone(project, "c")
+    assert process.poll() is None
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert time.monotonic() - began < 15
+    assert "steps under finally still run" in output
+    assert process.returncode == 130
+    assert is_gone(project, "f")
+
+    for name in "cdf":
+        (project / f"started.{name}").unlink()
+    process = start(project)
+    process.send_signal(signal.SIGTERM)
+    wait_until((project / "started.f").exists)
+    (project / "go").touch()
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, output
+    assert (project / "done.txt").read_text().split()[-1] == "f"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -124,18 +125,55 @@ def test_two_hundred_steps_with_a_failure_and_a_resume(tmp_path: Path, door: Doo
     assert {name for name, run in runs.items() if tags_of(run)["mlgate.attempt"] == "2"} == {failing}
 
 
-def test_a_cancelled_run_starts_nothing_more_and_is_killed(tmp_path: Path, door: Door) -> None:
-    cancel = threading.Event()
+FINALLY = "    finally:\n      end: {parameters: {name: '${{ run.status }}'}}\n"
+
+
+def test_a_cancelled_run_starts_finally_steps_only_and_is_killed(tmp_path: Path, door: Door) -> None:
+    cancel, said = threading.Event(), []
     door.on_start = lambda name: cancel.set() if name == "b" else None
-    extra = "    finally:\n      end: {parameters: {name: end}}\n"
-    directory = project(tmp_path / "p", {"a": [], "b": ["a"], "c": ["b"]}, extra)
-    result = run(directory, PipelineHooks(cancel=cancel))
+    directory = project(tmp_path / "p", {"a": [], "b": ["a"], "c": ["b"]}, FINALLY)
+    result = run(directory, PipelineHooks(cancel=cancel, say=lambda _step, _index, line: said.append(line)))
     assert result.status == "KILLED"
-    assert door.started == ["a", "b"]
-    assert {name: state.status for name, state in result.steps.items() if state.status == NOT_RUN} == {
-        "c": NOT_RUN,
-        "end": NOT_RUN,
-    }
+    assert door.started == ["a", "b", "KILLED"]
+    assert {name for name, state in result.steps.items() if state.status == NOT_RUN} == {"c"}
+    assert result.steps["end"].ok
+    assert [line for line in said if "cancelled" in line] == [
+        "cancelled; steps under finally still run, cancel again to end them too"
+    ]
+
+
+@pytest.mark.parametrize("when", ["b", "KILLED"])
+def test_an_aborted_run_starts_nothing_more(tmp_path: Path, door: Door, when: str) -> None:
+    cancel, abort = threading.Event(), threading.Event()
+
+    def on_start(name: str) -> None:
+        if name == "b":
+            cancel.set()
+        if name == when:
+            abort.set()
+
+    door.on_start = on_start
+    extra = FINALLY + "      last: {parameters: {name: last}, needs: [end]}\n"
+    directory = project(tmp_path / "p", {"a": [], "b": ["a"], "c": ["b"]}, extra)
+    result = run(directory, PipelineHooks(cancel=cancel, abort=abort))
+    assert result.status == "KILLED"
+    assert door.started == (["a", "b"] if when == "b" else ["a", "b", "KILLED"])
+    assert result.steps["last"].status == NOT_RUN
+
+
+def test_ctrl_c_in_a_program_of_ones_own_cancels_and_comes_out_at_the_end(tmp_path: Path, door: Door) -> None:
+    def on_start(name: str) -> None:
+        if name == "b":
+            signal.raise_signal(signal.SIGINT)
+
+    door.on_start = on_start
+    directory = project(tmp_path / "p", {"a": [], "b": ["a"], "c": ["b"]}, FINALLY)
+    opened: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        run(directory, PipelineHooks(opened=opened.append))
+    assert door.started == ["a", "b", "KILLED"]
+    with connect(load_settings().tracking_uri) as store:
+        assert store.get_run(opened[0]).info.status is RunStatus.KILLED
 
 
 def test_whatever_breaks_the_run_itself_closes_it(tmp_path: Path, door: Door) -> None:

@@ -94,12 +94,38 @@ def test_without_keep_going_nothing_starts_after_a_failure_but_finally_steps(
     assert {step.name for step in plan.steps if step.final} <= set(started)
 
 
-def test_a_stopped_run_starts_nothing_more() -> None:
+@given(plans(60), st.randoms(use_true_random=False), st.data())
+@settings(max_examples=15, deadline=None)
+def test_after_a_stop_only_finally_steps_start(plan: Plan, chance: random.Random, data: st.DataObject) -> None:
+    schedule = Schedule(plan)
+    before: list[str] = []
+    for _ in range(data.draw(st.integers(0, len(plan.steps)))):
+        ready = [step.name for step in schedule.ready() if not step.final]
+        if not ready:
+            break
+        before.append(chance.choice(ready))
+        schedule.start(before[-1])
+        if chance.random() < 0.7:
+            schedule.finish(StepState(before[-1], FINISHED))
+    still_running = [name for name in before if name not in schedule.states]
+    assert schedule.stop()
+    assert not schedule.stop()
+    final = {step.name for step in plan.steps if step.final}
+    assert not still_running or schedule.ready() == []
+    for name in still_running:
+        schedule.finish(StepState(name, "KILLED"))
+    assert set(run(plan, schedule, set(), chance)) == final
+    assert {name for name, state in schedule.states.items() if state.status == NOT_RUN} == {
+        step.name for step in plan.steps
+    } - final - set(before)
+
+
+def test_a_run_stopped_for_good_starts_nothing_more() -> None:
     plan = Plan(uri=".", steps=(PlannedStep("a"), PlannedStep("b", needs=("a",)), PlannedStep("c", final=True)))
     schedule = Schedule(plan)
     [first] = schedule.ready()
     schedule.start(first.name)
-    schedule.stop()
+    schedule.stop(final_too=True)
     assert schedule.ready() == []
     schedule.finish(StepState("a", "KILLED"))
     assert schedule.over

@@ -210,7 +210,7 @@ class RunPipelineOperator(_MlgateOperator):
                 output=lambda _step, _index, stream, data: say(stream, data),
                 say=lambda step, _index, line: self.log.info("%s%s", f"{step.name}: " if step else "", line),
                 opened=lambda run_id: instance.xcom_push(RUN_URL, run_url(settings.tracking_uri, run_id)),
-                cancel=self._cancel,
+                abort=self._cancel,  # what Airflow ends has five seconds: too little for steps under `finally`
             ),
             engine=engine_of(context, task=True),
             source=planned.source,

@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 _COLOURS = {"FINISHED": "green", "FAILED": "red", "KILLED": "magenta", "SKIPPED": "yellow", "NOT_RUN": "bright_black"}
 
 
-def pipeline_command(options: dict[str, Any], settings: Settings, cancel: threading.Event) -> int:
-    """What `run-project` does once a pipeline is named; returns the exit code."""
+def pipeline_command(
+    options: dict[str, Any], settings: Settings, cancel: threading.Event, abort: threading.Event
+) -> int:
+    """What `run-project` does once a pipeline is named; returns the exit code.
+
+    Args:
+        cancel, abort: as in `PipelineHooks`.
+    """
     if options["from_step"] and options["only"]:
         raise click.UsageError("--from and --only exclude each other")
     say = _say if not options["quiet"] else lambda _line: None
@@ -52,7 +58,7 @@ def pipeline_command(options: dict[str, Any], settings: Settings, cancel: thread
     if options["plan"]:
         _print_plan(planned, settings, course, as_json=options["as_json"])
         return 0
-    view = _view(planned.plan, options, cancel)
+    view = _view(planned.plan, options, cancel, abort)
     with view:
         result = run_plan(
             planned.plan,
@@ -107,11 +113,12 @@ def _print_plan(planned: Planned, settings: Settings, course: Course, *, as_json
 class _PlainView(contextlib.AbstractContextManager["_PlainView"]):
     """A line for everything that happens; the output of each step with its name in front."""
 
-    def __init__(self, plan: Plan, options: dict[str, Any], cancel: threading.Event) -> None:
+    def __init__(self, plan: Plan, options: dict[str, Any], cancel: threading.Event, abort: threading.Event) -> None:
         self.plan = plan
         self.quiet = options["quiet"]
         self.as_json = options["as_json"]
         self.cancel = cancel
+        self.abort = abort
         self.lock = threading.Lock()
         self.rest: dict[tuple[str, Stream], bytes] = {}
 
@@ -128,6 +135,7 @@ class _PlainView(contextlib.AbstractContextManager["_PlainView"]):
             output=self.output,
             say=self.say,
             cancel=self.cancel,
+            abort=self.abort,
         )
 
     def started(self, step: PlannedStep, map_index: int) -> None:
@@ -168,13 +176,14 @@ class _PlainView(contextlib.AbstractContextManager["_PlainView"]):
 class _LiveView(_PlainView):
     """A tree of the steps below the output, redrawn as they go on."""
 
-    def __init__(self, plan: Plan, options: dict[str, Any], cancel: threading.Event) -> None:
+    def __init__(self, plan: Plan, options: dict[str, Any], cancel: threading.Event, abort: threading.Event) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        super().__init__(plan, options, cancel)
+        super().__init__(plan, options, cancel, abort)
         self.status: dict[str, tuple[str, str]] = {step.name: ("waiting", "") for step in plan.steps}
         self.done: dict[str, int] = dict.fromkeys(self.status, 0)
+        self.note = ""
         self.console = Console(stderr=True)
         self.live = Live(console=self.console, refresh_per_second=8, get_renderable=self.tree)
 
@@ -187,6 +196,7 @@ class _LiveView(_PlainView):
         self.live.stop()
 
     def tree(self) -> Any:
+        from rich.console import Group
         from rich.spinner import Spinner
         from rich.table import Table
         from rich.text import Text
@@ -200,7 +210,7 @@ class _LiveView(_PlainView):
             total = len(step.settings)
             progress = f"{self.done[step.name]}/{total}" if total and status == "running" else ""
             table.add_row("  " * step.wave, sign, step.name, Text(f"{progress} {note}".strip(), style="dim"))
-        return table
+        return Group(table, Text(self.note, style="dim")) if self.note else table
 
     def started(self, step: PlannedStep, map_index: int) -> None:
         self.status[step.name] = ("running", "")
@@ -219,13 +229,15 @@ class _LiveView(_PlainView):
         self.console.print(Text(f"[{label}] {data.decode(errors='replace')}"))
 
     def say(self, step: PlannedStep | None, map_index: int, line: str) -> None:
-        if step is not None and self.status[step.name][0] == "running":
+        if step is None:
+            self.note = line[:100]
+        elif self.status[step.name][0] == "running":
             self.status[step.name] = ("running", line[:100])
 
 
-def _view(plan: Plan, options: dict[str, Any], cancel: threading.Event) -> _PlainView:
+def _view(plan: Plan, options: dict[str, Any], cancel: threading.Event, abort: threading.Event) -> _PlainView:
     live = sys.stderr.isatty() and not options["quiet"] and not options["as_json"]
-    return (_LiveView if live else _PlainView)(plan, options, cancel)
+    return (_LiveView if live else _PlainView)(plan, options, cancel, abort)
 
 
 def _label(step: PlannedStep, map_index: int) -> str:

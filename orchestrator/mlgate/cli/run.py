@@ -133,14 +133,16 @@ def run(**options: Any) -> int:
     if options["pipeline"]:
         from mlgate.cli.pipeline import pipeline_command
 
-        with _cancelled_by_signals() as cancel:
-            return pipeline_command(options, settings, cancel)
+        cancel, abort = threading.Event(), threading.Event()
+        with _set_by_signals(cancel, abort):
+            return pipeline_command(options, settings, cancel, abort)
     step = _step(options)
     if options["plan"]:
         return _print_plan(step, settings, options)
     from mlgate.runner import run_step
 
-    with _cancelled_by_signals() as cancel:
+    cancel = threading.Event()
+    with _set_by_signals(cancel):
         result = run_step(step, settings=settings, hooks=_hooks(options, cancel))
     _report(result, settings, options)
     return result.exit_code
@@ -189,17 +191,19 @@ def _step(options: dict[str, Any]) -> Step:
 
 
 @contextmanager
-def _cancelled_by_signals() -> Iterator[threading.Event]:
-    """Ctrl-C, TERM and a lost terminal end the step; a second Ctrl-C changes nothing, the end takes 5 s at most."""
-    cancel = threading.Event()
+def _set_by_signals(*events: threading.Event) -> Iterator[None]:
+    """Ctrl-C, TERM and a lost terminal set the events, each the next one; what comes after the last changes nothing."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        cancel.set()
+        for event in events:
+            if not event.is_set():
+                event.set()
+                return
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield cancel
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
