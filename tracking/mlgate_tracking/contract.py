@@ -40,10 +40,11 @@ from mlgate_tracking.entities import (
 )
 from mlgate_tracking.governance import Delivery
 from mlgate_tracking.promotions import Promotions
+from mlgate_tracking.users import Identity, Users
 
 
-class Store(Promotions):
-    """Experiments, runs, logged models, the model registry, and what governs it (`Promotions`)."""
+class Store(Promotions, Users):
+    """Experiments, runs, logged models, the model registry, what governs it (`Promotions`), and `Users`."""
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -470,6 +471,25 @@ class ServerStore(Store):
         max_traces: int | None = None,
     ) -> int:
         """Delete the named traces, or the oldest up to `max_timestamp` (at most `max_traces`); return how many."""
+
+    # --- who calls: asked by the server ------------------------------------------------------------------------
+
+    @abstractmethod
+    def identified(self, identity: Identity) -> ServerStore:
+        """A view of this store for a user whom a token has proven: every name that comes with a call is theirs.
+
+        Only an admin adds and revokes users, gives roles, protects models and keeps webhooks. Four eyes means eyes of
+        people the store knows: whoever started the run, or registered the version, does not approve it, whatever the
+        verdict says.
+        """
+
+    @abstractmethod
+    def has_users(self) -> bool:
+        """Whether anybody was ever added; from then on a server lets nobody else in."""
+
+    @abstractmethod
+    def identity_of(self, token: str) -> Identity | None:
+        """Whose token it is; None for nobody's, or one that was revoked or replaced."""
 
     # --- webhooks: subscriptions; what delivers them stands elsewhere -------------------------------------------
 

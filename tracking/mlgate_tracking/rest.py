@@ -42,6 +42,7 @@ from mlgate_tracking.errors import (
     TrackingError,
 )
 from mlgate_tracking.rest_promotions import RestPromotions
+from mlgate_tracking.rest_users import RestUsers
 from mlgate_tracking.transport import (
     Credentials,
     HttpSend,
@@ -63,7 +64,7 @@ _RUNS_PER_HISTORY = 100
 _FIRST_STEP, _LAST_STEP = -(2**63), 2**63 - 1
 
 
-class RestStore(RestPromotions, Store):
+class RestStore(RestPromotions, RestUsers, Store):
     """A tracking server's store: MLflow's REST API, and mlgate's own for what MLflow has no word for.
 
     Requests that may be repeated are, with growing waits, on overload, server errors and lost connections; creating

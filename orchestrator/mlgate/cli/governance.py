@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mlgate.cli.output import print_table
+from mlgate.errors import UsageError
 
 if TYPE_CHECKING:
     from mlgate.promotion import Measure
@@ -29,7 +30,11 @@ PASSED, REJECTED, PENDING = 0, 1, 3
 
 def user_option(function: _F) -> _F:
     """Adds `--user` (parameter `user`)."""
-    return click.option("--user", metavar="NAME", help="Who is asking; by default the user of this machine.")(function)
+    return click.option(
+        "--user",
+        metavar="NAME",
+        help="In whose name; by default the user of this machine. A server with users goes by the token.",
+    )(function)
 
 
 def measure_options(function: _F) -> _F:
@@ -88,7 +93,20 @@ def desk(
                 tracking, base=base, env_manager=env_manager, progress=lambda line: click.echo(line, err=True)
             ) as measurer,
         ):
+            if user is not None:
+                _require_name(tracking, user)
             yield Desk(tracking, tracking.store, user or current_user(), measurer.measure)
+
+
+def _require_name(tracking: Tracking, user: str) -> None:
+    """Refuse a name that the server would not go by.
+
+    Raises:
+        UsageError: the server knows the caller by another name.
+    """
+    known = tracking.store.whoami() if tracking.settings.remote else None
+    if known is not None and known.acting(user).user != user:
+        raise UsageError(f"--user {user}: the server knows you as {known.user!r} by your token; leave --user out")
 
 
 @contextlib.contextmanager

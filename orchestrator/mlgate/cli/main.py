@@ -21,6 +21,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("mlgate.cli.models:models", "List, show, compare and protect registered models."),
     "promote": ("mlgate.cli.promote:promote", "Promote a model version through its gates."),
     "rollback": ("mlgate.cli.promote:rollback", "Move a champion back."),
+    "users": ("mlgate.cli.users:users", "Add users of a shared server, give them tokens, take them away."),
     "webhooks": ("mlgate.cli.webhooks:webhooks", "Tell others of promotions."),
     "artifacts": ("mlgate.cli.artifacts:artifacts", "List, download and log the files of runs and models."),
     "experiments": (

@@ -109,6 +109,12 @@ def _either(name: str) -> list[str]:
     type=click.Path(),
     help="File whose first line callers must send as bearer token (or MLGATE_SERVER_TOKEN).",
 )
+@click.option(
+    "--require-auth",
+    envvar="MLGATE_REQUIRE_AUTH",
+    is_flag=True,
+    help="Let nobody in but users, even before the first is added (mlgate users add).",
+)
 @click.option("--gzip/--no-gzip", default=False, help="Compress long answers for clients that accept it.")
 @click.option("--access-log/--no-access-log", default=True, help="One JSON line per request on standard output.")
 @click.option(
@@ -207,6 +213,7 @@ def configure(given: dict[str, object]) -> tuple[ServeOptions, ServerSettings]:
         local_roots=() if ":" in root.removeprefix("file:") else (root,),
         static_prefix=text["static_prefix"],
         access_token=_access_token(text.get("token_file")),
+        require_auth=bool(given["require_auth"]),
         token_secret=token_secret(home),
         allowed_hosts=_listed(text["allowed_hosts"]),
         allowed_origins=_listed(text["cors_allowed_origins"]),

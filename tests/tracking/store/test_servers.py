@@ -13,6 +13,7 @@ from mlgate_tracking.testing.registry import RegistryConformance
 from mlgate_tracking.testing.search import SearchConformance
 from mlgate_tracking.testing.served import TraceConformance, WebhookConformance
 from mlgate_tracking.testing.stores import FenceConformance, TrackingConformance
+from mlgate_tracking.testing.users import UserConformance
 from tests.support import databases
 
 pytestmark = pytest.mark.database
@@ -53,6 +54,10 @@ class TestServerWebhooks(WebhookConformance):
 
 
 class TestServerPromotion(PromotionConformance):
+    pass
+
+
+class TestServerUsers(UserConformance):
     pass
 
 

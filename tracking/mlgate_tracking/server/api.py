@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlgate_tracking.errors import InvalidParameterValue, TrackingError
 from mlgate_tracking.server.decode import RequestDecoder
-from mlgate_tracking.server.endpoints import Call, Endpoint
+from mlgate_tracking.server.endpoints import Endpoint
 from mlgate_tracking.server.state import ServerState
 
 log = logging.getLogger(__name__)
@@ -118,13 +118,7 @@ class JsonApi:
                 if method in _CONTENT_TYPE_CHECKED:
                     _check_content_type(headers.get("content-type"))
                 request = bound.decoder.from_body(body, parameters)
-            fence = scope.get("fence")
-            call = Call(
-                store=self._state.view(fence),
-                server=self._state,
-                fence=fence,
-                idempotency_key=headers.get("idempotency-key"),
-            )
+            call = self._state.call(scope, headers.get("idempotency-key"))
             return 200, msgspec.json.encode(bound.endpoint.handler(call, request))
         except TrackingError as error:
             return error.status, error_body(error)

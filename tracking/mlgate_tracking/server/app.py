@@ -29,6 +29,7 @@ from mlgate_tracking.server.routes import (
     registry,
     runs,
     traces,
+    users,
     webhooks,
 )
 from mlgate_tracking.server.routes import server_info as info
@@ -54,6 +55,7 @@ def endpoints(settings: ServerSettings) -> list[Endpoint]:
         traces,
         mlgate,
         promotions,
+        users,
         info,
     ]
     found = [endpoint for group in groups for endpoint in group.ENDPOINTS]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mlgate_tracking.contract import ServerStore
 from mlgate_tracking.entities import Fence
 from mlgate_tracking.server.decode import Request
+from mlgate_tracking.users import Identity
 from mlgate_tracking.wire import Json
 
 if TYPE_CHECKING:
@@ -26,14 +27,16 @@ class Call:
     """One request as a handler sees it.
 
     Attributes:
-        store: the store, or the view that the caller's step token allows.
+        store: the store, or the view that the caller's token allows.
         fence: whose step token the caller sent, if any.
+        identity: which user's token the caller sent, if any.
         idempotency_key: header `Idempotency-Key`: the same key again must not create a second thing.
     """
 
     store: ServerStore
     server: ServerState
     fence: Fence | None = None
+    identity: Identity | None = None
     idempotency_key: str | None = None
 
 

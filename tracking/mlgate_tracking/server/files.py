@@ -84,8 +84,7 @@ class Files:
         return await asyncio.get_running_loop().run_in_executor(self._state.threads, work)
 
     def _call(self, request: Request) -> Call:
-        fence = request.scope.get("fence")
-        return Call(store=self._state.view(fence), server=self._state, fence=fence)
+        return self._state.call(request.scope)
 
     async def not_served(self, _request: Request) -> Response:
         return PlainTextResponse("This server does not serve artifacts: it runs with --no-serve-artifacts", 503)

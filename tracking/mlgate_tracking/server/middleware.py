@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import logging
@@ -13,8 +14,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlgate_tracking.errors import Unauthenticated
-from mlgate_tracking.server.access import OPEN_PATHS, authenticate
+from mlgate_tracking.errors import TrackingError, Unauthenticated
+from mlgate_tracking.server.access import ANYBODY, OPEN_PATHS, Caller
 from mlgate_tracking.server.api import error_body
 from mlgate_tracking.server.measure import Measurements
 from mlgate_tracking.server.settings import ServerSettings
@@ -86,7 +87,7 @@ def _route(scope: Scope) -> str:
 
 def _line(scope: Scope, status: int, sent: int, seconds: float) -> str:
     headers = Headers(scope=scope)
-    fence = scope.get("fence")
+    caller: Caller = scope.get("caller", ANYBODY)
     fields = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z",
         "client": (scope.get("client") or ("", 0))[0],
@@ -97,8 +98,10 @@ def _line(scope: Scope, status: int, sent: int, seconds: float) -> str:
         "milliseconds": round(seconds * 1000, 3),
         "agent": headers.get("user-agent", ""),
     }
-    if fence is not None:
-        fields |= {"run_id": fence.run_id, "attempt": fence.attempt}
+    if caller.fence is not None:
+        fields |= {"run_id": caller.fence.run_id, "attempt": caller.fence.attempt}
+    if caller.identity is not None:
+        fields["user"] = caller.identity.user
     return json.dumps(fields)
 
 
@@ -167,7 +170,7 @@ def _is_local(name: str) -> bool:
 
 
 class Authentication:
-    """Puts the caller's fence into the scope, or answers 401."""
+    """Puts the caller into the scope, or answers 401."""
 
     def __init__(self, app: ASGIApp, state: ServerState) -> None:
         self._app = app
@@ -177,22 +180,20 @@ class Authentication:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"").decode("latin-1")
+        callers = self._state.callers
         try:
-            scope["fence"] = authenticate(self._state.settings, self._state.tokens, authorization.decode("latin-1"))
-        except Unauthenticated as error:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": error.status,
-                    "headers": [
-                        (b"content-type", b"application/json"),
-                        (b"www-authenticate", b'Basic realm="mlgate"'),
-                    ],
-                }
-            )
+            caller = callers.known(sent)
+            if caller is None:
+                caller = await asyncio.get_running_loop().run_in_executor(self._state.threads, callers.find, sent)
+        except TrackingError as error:
+            headers = [(b"content-type", b"application/json")]
+            if isinstance(error, Unauthenticated):
+                headers.append((b"www-authenticate", b'Basic realm="mlgate"'))
+            await send({"type": "http.response.start", "status": error.status, "headers": headers})
             await send({"type": "http.response.body", "body": error_body(error)})
             return
+        scope["caller"] = caller
         await self._app(scope, receive, send)
 
 

@@ -8,7 +8,7 @@ from typing import get_type_hints
 
 import msgspec
 
-from mlgate_tracking import governance
+from mlgate_tracking import governance, users
 from mlgate_tracking.server.decode import Request
 from mlgate_tracking.server.endpoints import Endpoint
 from mlgate_tracking.server.schemas import SHAPES
@@ -22,7 +22,9 @@ _REFERENCE = "#/components/schemas/{name}"
 def document(endpoints: Sequence[Endpoint], version: str) -> Json:
     """The document of these endpoints."""
     answers = {_shape_name(shape) for endpoint in endpoints for shape in endpoint.answers.values()} - set(_PLAIN)
-    shapes = {name: SHAPES.get(name) or getattr(governance, name) for name in sorted(answers)}
+    shapes = {
+        name: SHAPES.get(name) or getattr(governance, name, None) or getattr(users, name) for name in sorted(answers)
+    }
     requests = list(dict.fromkeys(endpoint.request for endpoint in endpoints if endpoint.method != "GET"))
     types = [*requests, *shapes.values(), SHAPES["Error"]]
     references, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
@@ -45,8 +47,16 @@ def document(endpoints: Sequence[Endpoint], version: str) -> Json:
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "access token or step token"},
-                "password": {"type": "http", "scheme": "basic", "description": "access token as password"},
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "a user's token, the access token or a step token",
+                },
+                "password": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "name and token of a user, or the access token",
+                },
             },
         },
         "security": [{}, {"token": []}, {"password": []}],

@@ -20,7 +20,9 @@ class ServerSettings:
             without this limit an experiment whose location is `/etc` would read everybody's files.
         static_prefix: path in front of every route (`/mlgate`), for a server behind a reverse proxy.
         access_token: what callers must send, as a bearer token or as the password of basic authentication; None
-            leaves the server open.
+            leaves the server open. It counts for nothing once there are users.
+        require_auth: refuse everybody but users and steps, even before there is a user (holders of the access token
+            excepted, who may add the first).
         step_tokens_only: refuse every caller without a step token (the embedded server).
         token_secret: key of the step tokens; servers that share a database must share it.
         token_lifetime: seconds a step token is good for.
@@ -42,6 +44,7 @@ class ServerSettings:
     local_roots: tuple[str, ...] = ()
     static_prefix: str = ""
     access_token: str | None = field(default=None, repr=False)
+    require_auth: bool = False
     step_tokens_only: bool = False
     token_secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     token_lifetime: float = 7 * 24 * 3600.0

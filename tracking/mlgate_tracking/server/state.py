@@ -10,14 +10,17 @@ from urllib.parse import unquote, urlsplit
 
 from mlgate_tracking.artifacts import ArtifactRepository
 from mlgate_tracking.contract import ServerStore
-from mlgate_tracking.entities import Fence
 from mlgate_tracking.errors import PermissionDenied
+from mlgate_tracking.server.access import ANYBODY, Caller, Callers
 from mlgate_tracking.server.delivery import OutboxDelivery
+from mlgate_tracking.server.endpoints import Call
 from mlgate_tracking.server.measure import Measurements
 from mlgate_tracking.server.settings import ServerSettings
 from mlgate_tracking.server.tokens import StepTokens
 
 if TYPE_CHECKING:
+    from starlette.types import Scope
+
     from mlgate_tracking.server.events import Event, Listener
 
 
@@ -28,6 +31,7 @@ class ServerState:
         self.store = store
         self.settings = settings
         self.tokens = StepTokens(settings.token_secret, settings.token_lifetime)
+        self.callers = Callers(store, settings, self.tokens)
         self.measurements = Measurements(settings.measurements_directory)
         self.webhooks = OutboxDelivery(store, settings)
         self.listeners: list[Listener] = [self.webhooks]
@@ -56,9 +60,15 @@ class ServerState:
                 return
         raise PermissionDenied(f"this server does not read artifacts below {path}; it lies outside its artifact roots")
 
-    def view(self, fence: Fence | None) -> ServerStore:
-        """The store as the holder of a step token may use it."""
-        return self.store if fence is None else cast("ServerStore", self.store.fenced(fence))
+    def call(self, scope: Scope, idempotency_key: str | None = None) -> Call:
+        """A request that has passed authentication, with the store as its caller may use it."""
+        caller: Caller = scope.get("caller", ANYBODY)
+        store = self.store
+        if caller.fence is not None:
+            store = cast("ServerStore", store.fenced(caller.fence))
+        elif caller.identity is not None:
+            store = store.identified(caller.identity)
+        return Call(store, self, caller.fence, caller.identity, idempotency_key)
 
     def emit(self, event: Event) -> None:
         """Tell every listener; none of them may block."""

@@ -33,7 +33,9 @@ from mlgate_tracking.store.governance import (
     next_page,
 )
 from mlgate_tracking.store.transaction import Row, Transaction
+from mlgate_tracking.store.users import check_role, require_another_admin
 from mlgate_tracking.store.values import now
+from mlgate_tracking.users import ADMIN, Actor
 
 _COLUMNS = (
     "a.approval_id, a.verdict_id, m.name, a.version, a.role_name, a.status, a.alias, a.stage, a.needed, a.four_eyes,"
@@ -49,6 +51,7 @@ class ApprovalStore(GovernancePart):
 
     def record_verdict(self, verdict: Verdict, approvals: Sequence[Approval] = ()) -> Verdict:
         self.require_unfenced("judge a model")
+        actor = self.acting(verdict.created_by)
         check_target(verdict.target)
         if verdict.status is not status_of(verdict.results):
             raise InvalidParameterValue(
@@ -62,7 +65,7 @@ class ApprovalStore(GovernancePart):
             known = tx.row("SELECT body FROM verdicts WHERE verdict_id = :id", {"id": verdict.verdict_id})
             if known is not None:
                 return decode(Verdict, json.loads(known[0]))
-            made = replace(verdict, created_at=verdict.created_at or at)
+            made = replace(verdict, created_at=verdict.created_at or at, created_by=actor.user)
             row = {
                 "verdict_id": made.verdict_id,
                 "registered_model_pk": pk,
@@ -72,11 +75,12 @@ class ApprovalStore(GovernancePart):
             }
             tx.insert("verdicts", row)
             for approval in approvals:
-                _store_approval(tx, pk, made, replace(approval, requested_at=approval.requested_at or at))
-            audit.append(tx, at, made.created_by, f"verdict.{made.status.value}", made.model, _audited(made))
+                _store_approval(tx, pk, made, self._asked(approval, at))
+            audit.append(tx, at, actor, f"verdict.{made.status.value}", made.model, _audited(made))
             for approval in approvals:
                 data = {"approval_id": approval.approval_id, "role": approval.role, "version": approval.version}
-                audit.append(tx, at, approval.requested_by, "approval.requested", made.model, data)
+                asking = actor if self.identity is not None else Actor(approval.requested_by)
+                audit.append(tx, at, asking, "approval.requested", made.model, data)
             return made
 
         return self.database.write(work)
@@ -147,6 +151,8 @@ class ApprovalStore(GovernancePart):
 
     def decide_approval(self, approval_id: str, user: str, approved: bool, comment: str = "") -> Approval:
         self.require_unfenced("approve a model")
+        actor = self.acting(user)
+        user = actor.user
         if not user:
             raise InvalidParameterValue("an approval needs the name of who gives it")
         at = now()
@@ -159,6 +165,8 @@ class ApprovalStore(GovernancePart):
             if said is not None and said.approved == approved:
                 return approval
             _require_may_decide(tx, approval, user, approved, said)
+            if approved and approval.four_eyes and self.identity is not None:
+                _require_other_eyes(tx, approval, user)
             decision = Decision(user, approved, comment, at)
             tx.insert(
                 "approval_decisions",
@@ -179,10 +187,17 @@ class ApprovalStore(GovernancePart):
             made = replace(approval, status=status, decisions=decisions)
             action = "approval.approved" if approved else "approval.rejected"
             data = {"approval_id": approval_id, "role": approval.role, "version": approval.version, "comment": comment}
-            audit.append(tx, at, user, action, approval.model, {**data, "status": status.value})
+            audit.append(tx, at, actor, action, approval.model, {**data, "status": status.value})
             return made
 
         return self.database.write(work)
+
+    def _asked(self, approval: Approval, at: int) -> Approval:
+        """An approval as it is stored: when, and by whom if that is known better than by what the request says."""
+        asked = replace(approval, requested_at=approval.requested_at or at)
+        if self.identity is None:
+            return asked
+        return replace(asked, requested_by=self.acting(approval.requested_by).user)
 
     # --- roles --------------------------------------------------------------------------------------------------
 
@@ -193,18 +208,21 @@ class ApprovalStore(GovernancePart):
         self._change_role(role, member, user, granted=False)
 
     def _change_role(self, role: str, member: str, user: str, *, granted: bool) -> None:
-        self.require_unfenced("give roles")
-        if not role or not member or len(role) > 250 or len(member) > 256:
-            raise InvalidParameterValue(f"role {role!r} and user {member!r} need 1 to 250 characters each")
-        at, row = now(), {"role_name": role, "user_id": member}
+        self.require_admin("give or take roles")
+        check_role(role)
+        if not member or len(member) > 256:
+            raise InvalidParameterValue(f"user {member[:80]!r} needs 1 to 256 characters")
+        at, actor, row = now(), self.acting(user), {"role_name": role, "user_id": member}
 
         def work(tx: Transaction) -> None:
+            if role == ADMIN and not granted:
+                require_another_admin(tx, member)
             if granted:
                 tx.insert_missing("role_members", [row], ["role_name", "user_id"])
             else:
                 tx.change("DELETE FROM role_members WHERE role_name = :role_name AND user_id = :user_id", row)
             action = "role.granted" if granted else "role.revoked"
-            audit.append(tx, at, user, action, "", {"role": role, "member": member})
+            audit.append(tx, at, actor, action, "", {"role": role, "member": member})
 
         self.database.write(work)
 
@@ -277,6 +295,33 @@ def _require_may_decide(tx: Transaction, approval: Approval, user: str, approved
     # Whoever started it may take it back, but not wave it through.
     if approved and approval.four_eyes and user == approval.starter:
         raise PermissionDenied(f"{name}: {user!r} started the run that made it; somebody else has to approve")
+
+
+def _require_other_eyes(tx: Transaction, approval: Approval, user: str) -> None:
+    """Ask the store itself who made a version, where users are known: the verdict is its maker's word.
+
+    The run that a version names may be anybody's, so whoever registered the version counts as well.
+    """
+    version = tx.row(
+        "SELECT v.user_id, v.run_id, v.owner_run_id FROM model_versions v"
+        " JOIN registered_models m ON m.registered_model_pk = v.registered_model_pk"
+        " WHERE m.name = :model AND v.version = :version",
+        {"model": approval.model, "version": approval.version},
+    )
+    makers, runs = set(), []
+    if version is not None:
+        makers, runs = {version[0]}, [version[1], version[2]]
+    for run_id in runs:
+        row = tx.row("SELECT user_id, owner_run_id FROM runs WHERE run_id = :run_id", {"run_id": run_id})
+        if row is not None:
+            makers.add(row[0])
+            # A step that made this run did so for whoever started the step.
+            runs.append(row[1])
+    if user in makers:
+        raise PermissionDenied(
+            f"approval {approval.approval_id} of {approval.model} version {approval.version}: {user!r} started the run "
+            "or registered the version; somebody else has to approve"
+        )
 
 
 def _status_after(approval: Approval, decisions: Sequence[Decision]) -> ApprovalStatus:

@@ -9,11 +9,13 @@ from typing import Any
 from mlgate_tracking.governance import GENESIS, AuditEntry, audit_digest, canonical
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.transaction import Transaction
+from mlgate_tracking.users import Actor
 
 
-def append(tx: Transaction, at: int, user: str, action: str, model: str, data: Mapping[str, Any]) -> None:
+def append(tx: Transaction, at: int, actor: Actor, action: str, model: str, data: Mapping[str, Any]) -> None:
     """Add an entry. Holds the head of the chain until the transaction ends, so call it late."""
-    text = canonical(data)
+    user = actor.user
+    text = canonical({**data, "through": actor.through} if actor.through else data)
     head = tx.row(f"SELECT entry, digest FROM audit_head WHERE head = 1{tx.dialect.for_update}")
     if head is None:
         tx.insert_missing("audit_head", [{"head": 1, "entry": 0, "digest": GENESIS}], ["head"])

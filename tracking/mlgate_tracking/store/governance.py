@@ -21,6 +21,12 @@ class GovernancePart(StorePart):
         if self.fence is not None:
             raise PermissionDenied(f"the token of run {self.fence.run_id} may not {what}")
 
+    def require_admin(self, what: str) -> None:
+        """Refuse a known user who is no admin; a store that knows nobody lets anybody."""
+        self.require_unfenced(what)
+        if self.identity is not None and not self.identity.is_admin:
+            raise PermissionDenied(f"user {self.identity.user!r} may not {what}: that takes the role admin")
+
 
 def check_target(target: Target) -> None:
     if not target.alias and not target.stage:

@@ -11,6 +11,7 @@ from mlgate_tracking.store.governance import holder_of
 from mlgate_tracking.store.promotion_rows import store_promotion
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.store.values import new_id
+from mlgate_tracking.users import Actor
 
 _AT_REST = ("None", "Archived")
 """Stages of versions that nobody uses."""
@@ -30,18 +31,18 @@ def refuse_when_protected(tx: Transaction, pk: int, model: str, what: str) -> No
         )
 
 
-def record_alias(tx: Transaction, pk: int, model: str, alias: str, version: int | None, at: int) -> None:
+def record_alias(tx: Transaction, pk: int, model: str, alias: str, version: int | None, actor: Actor, at: int) -> None:
     """Call before an alias moves to `version` (None: is deleted)."""
     refuse_when_protected(tx, pk, model, f"alias {alias!r}")
     target = Target(alias=alias)
     previous = holder_of(tx, pk, target).version
     if previous != version:
-        _record(
-            tx, pk, Promotion(new_id(), 0, PromotionKind.UNGUARDED, model, version, previous, target, created_at=at)
-        )
+        _record(tx, pk, _unguarded(model, version, previous, target, at), actor)
 
 
-def record_stage(tx: Transaction, pk: int, model: str, version: int, stage: str, at: int, *, archive: bool) -> None:
+def record_stage(
+    tx: Transaction, pk: int, model: str, version: int, stage: str, actor: Actor, at: int, *, archive: bool
+) -> None:
     """Call before `version` moves into a stage; with `archive` the others leave it."""
     refuse_when_protected(tx, pk, model, f"stage {stage!r}")
     target = Target(stage=stage)
@@ -54,10 +55,11 @@ def record_stage(tx: Transaction, pk: int, model: str, version: int, stage: str,
     others = tuple(int(row[0]) for row in there if row[0] != version)
     if len(others) < len(there) and not (archive and others):
         return  # it is there already and stays alone
-    _record(tx, pk, replace(_unguarded(model, version, previous, target, at), archived=others if archive else ()))
+    change = replace(_unguarded(model, version, previous, target, at), archived=others if archive else ())
+    _record(tx, pk, change, actor)
 
 
-def record_deletion(tx: Transaction, pk: int, model: str, version: int, at: int) -> None:
+def record_deletion(tx: Transaction, pk: int, model: str, version: int, actor: Actor, at: int) -> None:
     """Call before a version is deleted: whatever it holds is held by nobody then."""
     aliases = tx.rows(
         "SELECT alias FROM registered_model_aliases WHERE registered_model_pk = :pk AND version = :version",
@@ -73,16 +75,16 @@ def record_deletion(tx: Transaction, pk: int, model: str, version: int, at: int)
     if held:
         refuse_when_protected(tx, pk, model, str(held[0]))
     for target in held:
-        _record(tx, pk, _unguarded(model, None, version, target, at))
+        _record(tx, pk, _unguarded(model, None, version, target, at), actor)
 
 
 def _unguarded(model: str, version: int | None, previous: int | None, target: Target, at: int) -> Promotion:
     return Promotion(new_id(), 0, PromotionKind.UNGUARDED, model, version, previous, target, created_at=at)
 
 
-def _record(tx: Transaction, pk: int, promotion: Promotion) -> None:
-    promotion = store_promotion(tx, pk, promotion, None)
-    audit.append(tx, promotion.created_at, promotion.user, "promotion.unguarded", promotion.model, encode(promotion))
+def _record(tx: Transaction, pk: int, promotion: Promotion, actor: Actor) -> None:
+    promotion = store_promotion(tx, pk, replace(promotion, user=actor.user), None)
+    audit.append(tx, promotion.created_at, actor, "promotion.unguarded", promotion.model, encode(promotion))
 
 
 __all__ = ["protection_of", "record_alias", "record_deletion", "record_stage", "refuse_when_protected"]

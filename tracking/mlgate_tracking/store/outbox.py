@@ -15,6 +15,7 @@ from mlgate_tracking.store import audit
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.store.values import new_id, now
+from mlgate_tracking.users import Actor
 
 CLAIM = 60_000
 """Milliseconds for which a claimed delivery is left to its worker."""
@@ -110,7 +111,7 @@ class OutboxStore(StorePart):
                 tx.change(f"DELETE FROM deliveries{where}", key)
                 if problem:
                     data = {"webhook": delivery.name, "event_id": delivery.event.event_id, "problem": problem}
-                    audit.append(tx, at, "", "webhook.given_up", delivery.event.model, data)
+                    audit.append(tx, at, Actor(""), "webhook.given_up", delivery.event.model, data)
             else:
                 tx.change(
                     f"UPDATE deliveries SET next_at = :at, problem = :problem{where}",

@@ -13,6 +13,7 @@ from mlgate_tracking.errors import PermissionDenied, StaleAttempt
 from mlgate_tracking.store.database import Database, Work
 from mlgate_tracking.store.keys import KeyTable
 from mlgate_tracking.store.transaction import Transaction
+from mlgate_tracking.users import Actor, Identity
 
 T = TypeVar("T")
 
@@ -24,12 +25,14 @@ class StorePart:
         keys: the interned names of metrics, params and tags.
         artifact_root: URI below which new experiments get their artifact location.
         fence: the attempt that this view of the store writes for; None for the store itself.
+        identity: the user whose view this is; None for the store itself, which believes the names it is told.
     """
 
     database: Database
     keys: KeyTable
     artifact_root: str
     fence: Fence | None = None
+    identity: Identity | None = None
 
     def read(self, work: Work[T]) -> T:
         return self.database.read(work)
@@ -45,6 +48,10 @@ class StorePart:
             return work(tx)
 
         return self.database.write(fenced)
+
+    def acting(self, claimed: str) -> Actor:
+        """In whose name a write is recorded: that of the known user, or else whatever name came with it."""
+        return Actor(claimed) if self.identity is None else self.identity.acting(claimed)
 
     @property
     def owner_run_id(self) -> str | None:

@@ -56,6 +56,7 @@ from mlgate_tracking.store.promotion_rows import (
 )
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.store.values import new_id, now
+from mlgate_tracking.users import Actor
 
 PROMOTED = "promoted"
 """Action of entity `model_version` in the outbox."""
@@ -71,8 +72,9 @@ class PromotionStore(GovernancePart):
     def promote(self, request: PromotionRequest) -> Promotion:
         self.require_unfenced("promote a model")
         check_target(request.target)
-        ids, at = (new_id(), new_id(), new_id()), now()
-        return self.database.write(lambda tx: _promote(tx, request, ids, at))
+        ids, at, actor = (new_id(), new_id(), new_id()), now(), self.acting(request.user)
+        request = replace(request, user=actor.user)
+        return self.database.write(lambda tx: _promote(tx, request, actor, ids, at))
 
     def get_promotion(self, promotion_id: str) -> Promotion:
         def work(tx: Transaction) -> Promotion:
@@ -114,8 +116,8 @@ class PromotionStore(GovernancePart):
     def protect_model(
         self, model: str, protected: bool = True, *, policy_digest: str | None = None, user: str = ""
     ) -> Protection:
-        self.require_unfenced("protect a model")
-        at = now()
+        self.require_admin("protect a model, or end its protection")
+        at, actor = now(), self.acting(user)
 
         def work(tx: Transaction) -> Protection:
             pk = locked_model(tx, model)
@@ -125,7 +127,7 @@ class PromotionStore(GovernancePart):
                 tx.upsert("protected_models", [row], ["registered_model_pk"])
             else:
                 tx.change("DELETE FROM protected_models WHERE registered_model_pk = :pk", {"pk": pk})
-            audit.append(tx, at, user, "model.protected" if protected else "model.unprotected", model, encode(made))
+            audit.append(tx, at, actor, "model.protected" if protected else "model.unprotected", model, encode(made))
             return made
 
         return self.database.write(work)
@@ -137,7 +139,7 @@ class PromotionStore(GovernancePart):
 # --- one promotion ----------------------------------------------------------------------------------------------------
 
 
-def _promote(tx: Transaction, request: PromotionRequest, ids: tuple[str, str, str], at: int) -> Promotion:
+def _promote(tx: Transaction, request: PromotionRequest, actor: Actor, ids: tuple[str, str, str], at: int) -> Promotion:
     pk = locked_model(tx, request.model)
     if request.idempotency_key is not None:
         known = promotion_with_key(tx, request.idempotency_key)
@@ -191,7 +193,7 @@ def _promote(tx: Transaction, request: PromotionRequest, ids: tuple[str, str, st
             ),
         )
     announce(tx, promotion, PROMOTED)
-    audit.append(tx, at, request.user, "promotion.done", request.model, encode(promotion))
+    audit.append(tx, at, actor, "promotion.done", request.model, encode(promotion))
     return promotion
 
 

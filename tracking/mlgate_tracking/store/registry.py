@@ -93,7 +93,7 @@ class RegistryStore(StorePart):
         values = {
             "name": registry_rules.model_name(name),
             "description": registry_rules.description(description),
-            "user_id": None,
+            "user_id": self.acting("").user or None,
             "creation_timestamp": now(),
             "last_updated_timestamp": now(),
             "last_version": 0,
@@ -212,7 +212,7 @@ class RegistryStore(StorePart):
         def work(tx: Transaction) -> None:
             model = self._own_model(tx, name)
             found = _version(tx, name, version)
-            guard.record_alias(tx, model.registered_model_pk, name, alias, found.version, at)
+            guard.record_alias(tx, model.registered_model_pk, name, alias, found.version, self.acting(""), at)
             row = {"registered_model_pk": model.registered_model_pk, "alias": alias, "version": found.version}
             tx.upsert("registered_model_aliases", [row], ["registered_model_pk", "alias"])
 
@@ -223,7 +223,7 @@ class RegistryStore(StorePart):
 
         def work(tx: Transaction) -> None:
             model = self._own_model(tx, name)
-            guard.record_alias(tx, model.registered_model_pk, name, alias, None, at)
+            guard.record_alias(tx, model.registered_model_pk, name, alias, None, self.acting(""), at)
             tx.change(
                 "DELETE FROM registered_model_aliases WHERE registered_model_pk = :pk AND alias = :alias",
                 {"pk": model.registered_model_pk, "alias": alias},
@@ -291,7 +291,7 @@ class RegistryStore(StorePart):
                 "storage_location": origin.storage_location,
                 # An absent run is stored as MLflow stores it: '' is unequal to any run id that a filter names.
                 "run_id": origin.run_id or "",
-                "user_id": None,
+                "user_id": self.acting("").user or None,
                 "model_id": origin.model_id,
                 "status": "READY",
                 "status_message": None,
@@ -331,7 +331,7 @@ class RegistryStore(StorePart):
 
         def work(tx: Transaction) -> None:
             found = self._own_version(tx, name, version)
-            guard.record_deletion(tx, found.registered_model_pk, name, found.version, deleted)
+            guard.record_deletion(tx, found.registered_model_pk, name, found.version, self.acting(""), deleted)
             # Its number is never given out again, so the row stays; where it came from does not.
             tx.change(
                 "UPDATE model_versions SET deleted_time = :deleted, last_updated_timestamp = :deleted, source = '', "
@@ -389,7 +389,14 @@ class RegistryStore(StorePart):
             found = _version(tx, name, version)
             _touch(tx, model.registered_model_pk, moved)  # first of all: one transition of a model at a time
             guard.record_stage(
-                tx, model.registered_model_pk, name, found.version, to_stage, moved, archive=archive_existing_versions
+                tx,
+                model.registered_model_pk,
+                name,
+                found.version,
+                to_stage,
+                self.acting(""),
+                moved,
+                archive=archive_existing_versions,
             )
             values = {"stage": to_stage, "moved": moved, "pk": found.model_version_pk}
             if archive_existing_versions:

@@ -43,6 +43,7 @@ from mlgate_tracking.store.promotion_rows import (
 )
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.store.values import new_id, now
+from mlgate_tracking.users import Actor
 
 ROLLED_BACK = "rolled_back"
 """Action of entity `model_version` in the outbox."""
@@ -60,7 +61,7 @@ class RollbackStore(GovernancePart):
         intent_id: str | None = None,
     ) -> RollbackIntent:
         self.require_unfenced("roll a model back")
-        made, at = intent_id or new_id(), now()
+        made, at, actor = intent_id or new_id(), now(), self.acting(user)
 
         def work(tx: Transaction) -> RollbackIntent:
             known = find_intent(tx, made)
@@ -76,26 +77,26 @@ class RollbackStore(GovernancePart):
             if back == holder.version:
                 raise BadRequest(f"{model}: version {back} holds {aim} already")
             intent = RollbackIntent(
-                made, model, aim, holder.version, back, holder.revision, reason=reason, user=user, created_at=at
+                made, model, aim, holder.version, back, holder.revision, reason=reason, user=actor.user, created_at=at
             )
             store_intent(tx, pk, intent)
-            audit.append(tx, at, user, "rollback.intended", model, encode(intent))
+            audit.append(tx, at, actor, "rollback.intended", model, encode(intent))
             return intent
 
         return self.database.write(work)
 
     def finish_rollback(self, intent_id: str, *, user: str = "", reason: str = "") -> Promotion:
         self.require_unfenced("roll a model back")
-        ids, at = (new_id(), new_id()), now()
+        ids, at, actor = (new_id(), new_id()), now(), self.acting(user)
         # The verdict that somebody else was faster has to be kept, so it is raised after the commit.
-        done = self.database.write(lambda tx: _finish(tx, intent_id, user, reason, ids, at))
+        done = self.database.write(lambda tx: _finish(tx, intent_id, actor, reason, ids, at))
         if isinstance(done, Conflict):
             raise done
         return done
 
     def cancel_rollback(self, intent_id: str, *, user: str = "", reason: str = "") -> RollbackIntent:
         self.require_unfenced("cancel a rollback")
-        at = now()
+        at, actor = now(), self.acting(user)
 
         def work(tx: Transaction) -> RollbackIntent:
             _, intent = locked_intent(tx, intent_id)
@@ -105,7 +106,7 @@ class RollbackStore(GovernancePart):
                 raise Conflict(f"rollback {intent_id} is {intent.status.value} already", intent=encode(intent))
             settled = replace(intent, status=IntentStatus.CANCELLED, reason=reason or intent.reason)
             settle_intent(tx, settled)
-            audit.append(tx, at, user, "rollback.cancelled", intent.model, encode(settled))
+            audit.append(tx, at, actor, "rollback.cancelled", intent.model, encode(settled))
             return settled
 
         return self.database.write(work)
@@ -152,7 +153,7 @@ class RollbackStore(GovernancePart):
 
 
 def _finish(
-    tx: Transaction, intent_id: str, user: str, reason: str, ids: tuple[str, str], at: int
+    tx: Transaction, intent_id: str, actor: Actor, reason: str, ids: tuple[str, str], at: int
 ) -> Promotion | Conflict:
     pk, intent = locked_intent(tx, intent_id)
     if intent.status is IntentStatus.DONE:
@@ -166,7 +167,7 @@ def _finish(
     if holder != Holder(intent.from_version, intent.revision) or gone:
         settled = replace(intent, status=IntentStatus.SUPERSEDED)
         settle_intent(tx, settled)
-        audit.append(tx, at, user, "rollback.superseded", intent.model, encode(settled))
+        audit.append(tx, at, actor, "rollback.superseded", intent.model, encode(settled))
         if gone:
             return Conflict(f"{intent.model}: version {intent.to_version} to roll back to has been deleted")
         return lost(tx, pk, intent.model, intent.target, holder, intent.from_version)
@@ -180,7 +181,7 @@ def _finish(
         previous_version=intent.from_version,
         target=intent.target,
         archived=archived,
-        user=user or intent.user,
+        user=actor.user or intent.user,
         comment=reason or intent.reason,
         created_at=at,
         event_id=ids[1],
@@ -189,7 +190,7 @@ def _finish(
     promotion = store_promotion(tx, pk, promotion, _rollback_key(intent_id))
     settle_intent(tx, replace(intent, status=IntentStatus.DONE, reason=reason or intent.reason))
     announce(tx, promotion, ROLLED_BACK)
-    audit.append(tx, at, promotion.user, "rollback.done", intent.model, encode(promotion))
+    audit.append(tx, at, actor._replace(user=promotion.user), "rollback.done", intent.model, encode(promotion))
     return promotion
 
 

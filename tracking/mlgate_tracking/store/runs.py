@@ -97,7 +97,7 @@ class RunStore(StorePart):
             validate.run_id(run_id) if run_id else new_id(),
             validate.experiment_id(experiment_id),
             name,
-            user_id,
+            self.acting(user_id).user,
             start_time,
             owner_run_id=self.owner_run_id or owner_run_id,
         )

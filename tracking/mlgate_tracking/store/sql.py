@@ -21,7 +21,9 @@ from mlgate_tracking.store.runs import RunStore
 from mlgate_tracking.store.searches import SearchStore
 from mlgate_tracking.store.steps import StepRunStore
 from mlgate_tracking.store.traces import TraceStore
+from mlgate_tracking.store.users import UserStore
 from mlgate_tracking.store.webhooks import WebhookStore
+from mlgate_tracking.users import Identity
 
 PROXIED_ROOT = "mlflow-artifacts:/"
 
@@ -37,6 +39,7 @@ class SqlStore(
     PromotionStore,
     RollbackStore,
     AuditStore,
+    UserStore,
     OutboxStore,
     SearchStore,
     LoggedModelStore,
@@ -55,27 +58,39 @@ class SqlStore(
         BadRequest: the database's schema is older or newer than this version's.
     """
 
+    _is_view = False
+
     def __init__(self, uri: str, artifact_root: str = PROXIED_ROOT) -> None:
         self._attach(
-            open_database(uri, lambda tx: create_default_experiment(tx, artifact_root)), KeyTable(), artifact_root, None
+            open_database(uri, lambda tx: create_default_experiment(tx, artifact_root)), KeyTable(), artifact_root
         )
 
-    def _attach(self, database: Database, keys: KeyTable, artifact_root: str, fence: Fence | None) -> None:
+    def _attach(self, database: Database, keys: KeyTable, artifact_root: str) -> None:
         self.database = database
         self.keys = keys
         self.artifact_root = artifact_root
-        self.fence = fence
+
+    def _view(self) -> SqlStore:
+        view = object.__new__(type(self))
+        view._attach(self.database, self.keys, self.artifact_root)
+        view._is_view = True
+        return view
 
     def fenced(self, fence: Fence) -> SqlStore:
-        view = object.__new__(type(self))
-        view._attach(self.database, self.keys, self.artifact_root, fence)
+        view = self._view()
+        view.fence = fence
+        return view
+
+    def identified(self, identity: Identity) -> SqlStore:
+        view = self._view()
+        view.identity = identity
         return view
 
     def __enter__(self) -> SqlStore:
         return self
 
     def close(self) -> None:
-        if self.fence is None:
+        if not self._is_view:
             self.database.close()
 
 

@@ -107,6 +107,15 @@ CREATE TABLE tags (
 )
  WITHOUT ROWID;
 CREATE INDEX ix_tags_value ON tags (experiment_id, key_id, value_hash, run_pk);
+CREATE TABLE users (
+	user_id VARCHAR(256) NOT NULL,
+	token_digest VARCHAR(64),
+	created_at BIGINT NOT NULL,
+	created_by VARCHAR(256) NOT NULL,
+	revoked_at BIGINT,
+	CONSTRAINT pk_users PRIMARY KEY (user_id),
+	CONSTRAINT uq_users_token_digest UNIQUE (token_digest)
+);
 CREATE TABLE webhooks (
 	webhook_pk INTEGER NOT NULL,
 	webhook_id VARCHAR(36) NOT NULL,

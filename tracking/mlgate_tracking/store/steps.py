@@ -49,7 +49,7 @@ class StepRunStore(StorePart):
             new_id(),
             validate.experiment_id(experiment_id),
             name_for(run_name, new_tags),
-            user_id,
+            self.acting(user_id).user,
             start_time,
             step_run_key=step_run_key,
         )

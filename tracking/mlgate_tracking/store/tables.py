@@ -468,6 +468,18 @@ role_members = sa.Table(
     _part("user_id", sa.String(256)),
 )
 
+# Nobody is ever deleted: a name belongs to one person for good.
+users = sa.Table(
+    "users",
+    metadata,
+    _part("user_id", sa.String(256)),
+    # sha256 of the token; NULL once it was revoked.
+    sa.Column("token_digest", sa.String(64), nullable=True, unique=True),
+    _time("created_at"),
+    sa.Column("created_by", sa.String(256), nullable=False),
+    _time("revoked_at", nullable=True),
+)
+
 promotions = sa.Table(
     "promotions",
     metadata,
@@ -673,6 +685,7 @@ __all__ = [
     "trace_metadata",
     "trace_tags",
     "traces",
+    "users",
     "verdicts",
     "webhook_events",
     "webhooks",

@@ -66,8 +66,8 @@ class SearchApprovals(Request, frozen=True):
 
 class DecideApproval(Request, frozen=True):
     approval_id: Text
-    user: Text
     approved: bool
+    user: str = ""
     comment: str = ""
 
 
@@ -197,12 +197,14 @@ def decide_approval(call: Call, request: DecideApproval) -> Json:
 def grant_role(call: Call, request: ChangeRole) -> Json:
     """Let somebody answer for a role."""
     call.store.grant_role(request.role, request.member, user=request.user)
+    call.server.callers.forget()
     return {}
 
 
 def revoke_role(call: Call, request: ChangeRole) -> Json:
     """Take a role away from somebody."""
     call.store.revoke_role(request.role, request.member, user=request.user)
+    call.server.callers.forget()
     return {}
 
 

@@ -154,6 +154,8 @@ def _only_administrators(call: Call) -> None:
     # A step has no business with the server's own outgoing calls.
     if call.fence is not None:
         raise PermissionDenied(f"the token of run {call.fence.run_id} may not see or change webhooks")
+    if call.identity is not None and not call.identity.is_admin:
+        raise PermissionDenied(f"user {call.identity.user!r} may not see or change webhooks: that takes the role admin")
 
 
 def _checked_name(name: str) -> str:
