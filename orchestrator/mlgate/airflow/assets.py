@@ -19,4 +19,15 @@ def promotions_of(model: str) -> AssetAlias:
     return AssetAlias(name=f"mlgate-promotions:{model}")
 
 
-__all__ = ["model_asset", "promotions_of"]
+def announced(model: str, target: str, promotion_id: str) -> bool:
+    """Whether Airflow has the event of a promotion: it records events when a task succeeds, so a task that died after
+    its promotion still owes one, and a task that is cleared after its success does not.
+    """
+    from airflow.sdk.execution_time.context import InletEventsAccessors
+
+    asset = model_asset(model, target)
+    recent = InletEventsAccessors([asset])[asset].ascending(False).limit(100)
+    return any(event.extra.get("promotion_id") == promotion_id for event in recent)
+
+
+__all__ = ["announced", "model_asset", "promotions_of"]

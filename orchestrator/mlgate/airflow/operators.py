@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlgate.airflow.assets import model_asset, promotions_of
+from mlgate.airflow.assets import announced, model_asset, promotions_of
 from mlgate.airflow.compat import AirflowException, AirflowFailException, AirflowSkipException, BaseOperator
 from mlgate.airflow.hook import MlgateHook
 from mlgate.airflow.links import RUN_URL, RunLink, run_url
@@ -367,6 +367,8 @@ class PromoteModelOperator(_MlgateOperator):
         }
         target = promotion.target
         for name in filter(None, (target.alias, target.stage)):
+            if promotion.replayed and announced(self.model, name, promotion.promotion_id):
+                continue
             context["outlet_events"][promotions_of(self.model)].add(model_asset(self.model, name), extra=extra)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.environments import ROOT, environment
 
-AIRFLOW = "apache-airflow==3.3.*"
+AIRFLOW = "apache-airflow[postgres]==3.3.*"
 HERE = Path(__file__).parent
 
 
@@ -50,7 +50,7 @@ class Airflow:
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
-    python = environment("airflow", [AIRFLOW, "--editable", str(ROOT)])
+    python = environment("airflow", [AIRFLOW, "--editable", f"{ROOT}[docker]"])
     made = Airflow(python, tmp_path_factory.mktemp("airflow"))
     subprocess.run(
         [str(python), "-m", "airflow", "db", "migrate"],
