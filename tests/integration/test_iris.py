@@ -21,14 +21,15 @@ IRIS = Path(__file__).resolve().parents[2] / "examples" / "iris"
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Iterator[tuple[str, str]]:
+def repository(tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
     """(URL of the project below a git server, commit of tag v1)."""
     files = {f"models/iris/{path.relative_to(IRIS)}": path.read_bytes() for path in IRIS.rglob("*") if path.is_file()}
     work = make_repository(tmp_path / "work", [files])
     git(work, "tag", "v1")
     (tmp_path / "served").mkdir()
     subprocess.run(["git", "clone", "-q", "--bare", str(work), str(tmp_path / "served" / "team.git")], check=True)
-    with git_http_server(tmp_path / "served") as (url, _):
+    monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
+    with git_http_server(tmp_path / "served", certificate=certificate) as (url, _):
         yield f"{url}/team.git#models/iris", git(work, "rev-parse", "v1")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -91,6 +92,15 @@ def test_json_prints_one_object_on_standard_output_and_all_else_on_standard_erro
 def test_quiet_prints_what_the_step_prints_and_nothing_else(greeter: Path) -> None:
     done = run_project(greeter, *SYSTEM, "--quiet")
     assert (done.stdout, done.stderr) == ("hello world\n", "a warning\n")
+
+
+def test_a_run_id_that_the_script_has_printed_is_not_printed_again(tmp_path: Path) -> None:
+    """So that `run-project … | grep "Run ID:" | awk '{print $3}'` gives one id, whoever says it."""
+    line = "echo Run ID: $MLFLOW_RUN_ID"
+    project = project_dir(tmp_path / "p", {"MLproject": f"entry_points: {{main: {{command: '{line}'}}}}\n"})
+    done = run_project(project, *SYSTEM)
+    assert re.findall(r"Run ID: (\S+)", done.stdout) == [all_runs()[0].info.run_id]
+    assert "FINISHED in" in done.stdout
 
 
 def test_a_script_is_an_entry_point_and_extra_parameters_are_appended(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 from mlgate_projects.errors import SourceError
 from mlgate_projects.source import pin, resolve_source
 from mlgate_projects.testing import project_dir
-from tests.support.git import git, git_http_server, make_repository
+from tests.support.git import git, git_http_server, make_repository, ssh_stand_in
 
 MLPROJECT = "entry_points: {main: {command: python train.py}}\n"
 
@@ -210,6 +210,46 @@ def test_over_http(made: Repository, cache: Path, smart: bool) -> None:
         assert "s3cret" not in repr(source)
     stored = b"".join(path.read_bytes() for path in cache.rglob("*") if path.is_file())
     assert b"s3cret" not in stored
+
+
+def test_over_https_from_a_server_that_is_trusted(
+    made: Repository, cache: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with git_http_server(made.bare.parent, certificate=certificate) as (url, _):
+        assert url.startswith("https://")
+        with pytest.raises(SourceError, match=r"cannot be reached.*certificate") as caught:
+            resolve_source(f"{url}/iris.git", "v2", cache_root=cache)
+        assert "\n" not in str(caught.value)
+        assert leftovers(cache) == []
+        monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
+        source = resolve_source(f"{url}/iris.git#sub/dir", "v2", cache_root=cache)
+    assert source.commit == made.commit("v2")
+    assert (source.directory / "MLproject").read_text() == MLPROJECT
+
+
+@pytest.mark.parametrize(
+    ("form", "host"),
+    [
+        ("ssh://git@host.invalid:2222{path}", "-p 2222 git@host.invalid"),
+        ("git@host.invalid:{path}", "git@host.invalid"),
+    ],
+)
+def test_over_ssh_in_both_forms_of_the_url(
+    made: Repository, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, form: str, host: str
+) -> None:
+    program, calls = ssh_stand_in(tmp_path)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(program))
+    uri = form.format(path=made.bare)
+    source = resolve_source(f"{uri}#sub/dir", "feature/x", cache_root=cache)
+    assert source.commit == made.commit("feature/x")
+    assert source.uri == f"{uri}#sub/dir"
+    assert (source.directory / "MLproject").read_text() == MLPROJECT
+    assert f"{host} git-upload-pack '{made.bare}'" in calls.read_text()
+    assert "BatchMode=yes" in calls.read_text()  # a question for a password would wait for ever
+
+    before = calls.read_text()
+    assert resolve_source(uri, source.commit, cache_root=cache).commit == source.commit
+    assert calls.read_text() == before  # a commit that is here needs no network
 
 
 def test_an_error_of_the_server_holds_no_credentials(made: Repository, cache: Path) -> None:

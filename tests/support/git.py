@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import subprocess
 import threading
 import time
@@ -57,12 +58,13 @@ class Requests(list[str]):
 
 @contextlib.contextmanager
 def git_http_server(
-    root: Path, *, smart: bool = True, hold: threading.Event | None = None
+    root: Path, *, smart: bool = True, hold: threading.Event | None = None, certificate: Path | None = None
 ) -> Iterator[tuple[str, Requests]]:
     """Serve the bare repositories in `root`; yields the URL and the requests so far.
 
     Args:
         smart: through `git http-backend`; else as plain files (after `git update-server-info`).
+        certificate: file with a certificate and its key; the server speaks HTTPS with it.
         hold: from the third request on, answers wait for this.
     """
     requests = Requests()
@@ -119,10 +121,14 @@ def git_http_server(
             self.wfile.write(content)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", requests
+            yield f"{'http' if certificate is None else 'https'}://127.0.0.1:{server.server_port}", requests
         finally:
             if hold is not None:
                 hold.set()
@@ -130,4 +136,20 @@ def git_http_server(
             thread.join()
 
 
-__all__ = ["Requests", "git", "git_http_server", "make_repository"]
+def ssh_stand_in(directory: Path) -> tuple[Path, Path]:
+    """A program to be used for `ssh` that runs the remote command on this machine, as `sshd` would on another.
+
+    Returns:
+        The program, and the file that gets a line with the arguments of each call.
+    """
+    program, calls = directory / "ssh", directory / "calls"
+    program.write_text(f"""#!/bin/sh
+echo "$*" >> {calls}
+for last; do :; done   # options, host, then the command as one word
+exec sh -c "$last"
+""")
+    program.chmod(0o755)
+    return program, calls
+
+
+__all__ = ["Requests", "git", "git_http_server", "make_repository", "ssh_stand_in"]

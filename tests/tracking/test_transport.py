@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +33,6 @@ from mlgate_tracking.transport import (
     load_tls_options,
     retrying,
 )
-from tests.support import require
 from tests.tracking.scripted_server import ScriptedServer, after, answer, error, hang_up, raw
 
 PING = Request("GET", "/ping")
@@ -370,17 +367,6 @@ def test_what_is_no_server_is_refused(uri: str) -> None:
 
 
 # --- TLS and proxies -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate of 127.0.0.1 with its key, in one file."""
-    require(shutil.which("openssl") is not None, "openssl makes the test's certificate")
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=loopback -addext subjectAltName=IP:127.0.0.1"
-    made = subprocess.run([*command.split(), "-keyout", "-", "-out", "-"], capture_output=True, check=True)
-    path.write_bytes(made.stdout)
-    return path
 
 
 @pytest.fixture

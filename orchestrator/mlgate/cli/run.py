@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import signal
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -141,10 +141,10 @@ def run(**options: Any) -> int:
         return _print_plan(step, settings, options)
     from mlgate.runner import run_step
 
-    cancel = threading.Event()
+    cancel, printed = threading.Event(), set[str]()
     with _set_by_signals(cancel):
-        result = run_step(step, settings=settings, hooks=_hooks(options, cancel))
-    _report(result, settings, options)
+        result = run_step(step, settings=settings, hooks=_hooks(options, cancel, printed))
+    _report(result, settings, options, printed)
     return result.exit_code
 
 
@@ -209,7 +209,8 @@ def _set_by_signals(*events: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _hooks(options: dict[str, Any], cancel: threading.Event) -> Hooks:
+def _hooks(options: dict[str, Any], cancel: threading.Event, printed: set[str]) -> Hooks:
+    """Hooks that show everything to the user; ids in lines `Run ID: …` of the step's output are added to `printed`."""
     from mlgate.runner import Hooks
     from mlgate_projects.process import Stream
 
@@ -219,6 +220,8 @@ def _hooks(options: dict[str, Any], cancel: threading.Event) -> Hooks:
 
     def output(stream: Stream, data: bytes) -> None:
         target = targets[stream]
+        if stream is Stream.STDOUT:
+            printed.update(name.decode() for name in re.findall(rb"^Run ID: (\w+)", data, re.MULTILINE))
         try:
             target.buffer.write(data)
             target.buffer.flush()
@@ -236,7 +239,8 @@ def _hooks(options: dict[str, Any], cancel: threading.Event) -> Hooks:
     return Hooks(progress=say, warn=warn, output=output, cancel=cancel)
 
 
-def _report(result: StepResult, settings: Settings, options: dict[str, Any]) -> None:
+def _report(result: StepResult, settings: Settings, options: dict[str, Any], printed: Container[str]) -> None:
+    """The summary. A run id that the script has printed is left out: `| grep "Run ID:"` is to find one line."""
     if options["as_json"]:
         click.echo(json.dumps(asdict(result), default=str))
         return
@@ -246,14 +250,15 @@ def _report(result: StepResult, settings: Settings, options: dict[str, Any]) -> 
     lines = [f"{click.style(result.status, fg=colour)} in {result.ended - result.started:.1f} s"]
     if result.reason:
         lines[0] += f": {result.reason}"
-    lines.append(f"Run ID: {result.run_id}")
+    if result.run_id not in printed:
+        lines.append(f"Run ID: {result.run_id}")
     metrics = {name: value for name, value in result.metrics.items() if not name.startswith("system/")}
     if metrics:
         shown = [f"{name} {value:.4g}" for name, value in sorted(metrics.items())]
         lines.append("Metrics: " + ", ".join(shown[:12]) + (f" and {len(shown) - 12} more" if len(shown) > 12 else ""))
     lines.append(f"Artifacts: {_artifact_place(result, settings)}")
     lines.append(f"Look at it: mlgate runs show {result.run_id[:8]}")
-    click.echo("\n".join(lines), err=not sys.stdout.isatty() and os.environ.get("MLGATE_REPORT") == "stderr")
+    click.echo("\n".join(lines))
 
 
 def _artifact_place(result: StepResult, settings: Settings) -> str:
@@ -268,7 +273,7 @@ def _artifact_place(result: StepResult, settings: Settings) -> str:
 def _print_plan(step: Step, settings: Settings, options: dict[str, Any]) -> int:
     from mlgate.resolve import resolve_step
 
-    resolved = resolve_step(step, settings, progress=_hooks(options, threading.Event()).progress)
+    resolved = resolve_step(step, settings, progress=_hooks(options, threading.Event(), set()).progress)
     key = resolved.environment.key(resolved.spec, resolved.options)
     plan = {
         "project": resolved.project.name or resolved.source.name,

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import ssl
@@ -23,7 +22,6 @@ import psutil
 import pytest
 
 from mlgate_tracking.store.sql import SqlStore
-from tests.support import require
 from tests.support.databases import postgresql
 from tests.support.servers import ServerProcess, mlgate_server
 
@@ -239,15 +237,8 @@ def test_step_tokens_outlive_a_restart(tmp_path):
 
 
 @pytest.mark.slow
-def test_tls(tmp_path):
-    require(shutil.which("openssl") is not None, "no openssl to make a certificate with")
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    options = ("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key))
+def test_tls(tmp_path, certificate):
+    options = ("--ssl-certfile", str(certificate), "--ssl-keyfile", str(certificate))
     with mlgate_server(tmp_path / "home", *options) as server:
         assert server.uri.startswith("https://")
         context = ssl.create_default_context(cafile=str(certificate))
