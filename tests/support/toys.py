@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
-from tests.support.cli import all_runs
+from mlgate.step import step_run_key
+from mlgate_tracking.contract import Store
+from mlgate_tracking.governance import encode
+from tests.support.cli import all_runs, connected
 
 TOY = {
     "MLproject": """\
@@ -48,20 +53,49 @@ TOY = {
         """,
 }
 
-_SAME = ("mlgate.step", "mlgate.map_index", "mlgate.attempt", "mlgate.exit_code", "mlgate.outcome")
+_OWN = {"created_at", "created_by", "event_id", "promotion_id", "run_id", "user", "verdict_id"}
+"""What differs between two verdicts or promotions that say the same."""
 
 
 def shape(run_id: str) -> list[tuple[str, ...]]:
-    """The run tree below a pipeline's run, without what differs from run to run: ids, times, names."""
+    """The run tree below a pipeline's run, with tags, verdicts and promotion records.
+
+    What has to differ from run to run is left out: ids, times, and who was at work.
+    """
     rows = []
-    for run in all_runs():
-        tags = {tag.key: tag.value for tag in run.data.tags}
-        if tags.get("mlflow.parentRunId") == run_id:
-            kept = {key: tags[key] for key in _SAME if key in tags}
-            params = sorted((param.key, param.value) for param in run.data.params)
-            accuracy = str(run.metric("accuracy"))
-            rows.append((run.info.status.value, json.dumps(kept, sort_keys=True), json.dumps(params), accuracy))
+    with connected() as store:
+        for run in all_runs():
+            tags = {tag.key: tag.value for tag in run.data.tags}
+            if tags.get("mlflow.parentRunId") == run_id:
+                kept = {key: _common(key, value, tags, store) for key, value in tags.items() if not _of_engine(key)}
+                params = sorted((param.key, param.value) for param in run.data.params)
+                accuracy = str(run.metric("accuracy"))
+                rows.append((run.info.status.value, json.dumps(kept, sort_keys=True), json.dumps(params), accuracy))
     return sorted(rows)
+
+
+def _of_engine(tag: str) -> bool:
+    return tag in ("mlgate.engine", "mlflow.user") or tag.startswith("mlgate.engine.")
+
+
+def _common(key: str, value: str, tags: Mapping[str, str], store: Store) -> Any:
+    """A tag's value as it is for every engine; for an id, what it stands for."""
+    match key:
+        case "mlflow.parentRunId":
+            return "the pipeline"
+        case "mlgate.selected_run_id":
+            return store.get_run(value).tag("mlgate.map_index")
+        case "mlgate.step_run_key":
+            index = int(tags.get("mlgate.map_index", -1))
+            named = tags["mlgate.engine.run_id"], tags["mlgate.project.digest"], tags["mlgate.step"], index
+            return "as everywhere" if value == step_run_key(*named) else value
+        case "mlgate.verdict_id":
+            verdict = encode(store.get_verdict(value))
+            digests = {**verdict["digests"], "model": "of its own run"}
+            return {name: said for name, said in (verdict | {"digests": digests}).items() if name not in _OWN}
+        case "mlgate.promotion_id":
+            return {name: said for name, said in encode(store.get_promotion(value)).items() if name not in _OWN}
+    return value
 
 
 __all__ = ["TOY", "shape"]

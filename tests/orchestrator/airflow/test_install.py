@@ -85,7 +85,9 @@ def _uv(*args: str | Path) -> str:
 
 
 def _call(*argv: str | Path, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run([str(part) for part in argv], env=env, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(
+        [str(part) for part in argv], env=env, capture_output=True, text=True, timeout=500, check=False
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout
 
