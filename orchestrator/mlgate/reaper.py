@@ -12,7 +12,7 @@ from mlgate.tracking import Tracking
 from mlgate.workspace import Workspace
 from mlgate_projects import ledger
 from mlgate_projects.envs import remove_containers
-from mlgate_tracking.entities import RunStatus
+from mlgate_tracking.entities import Fence, RunStatus
 from mlgate_tracking.errors import ResourceDoesNotExist, StaleAttempt
 
 
@@ -56,6 +56,7 @@ def _close(found: ledger.Reaped, tracking: Tracking) -> Reaped:
         run = tracking.store.get_run(row.run_id)
         closed = not run.info.status.terminal
         if closed:
+            tracking.replay_spool(Fence(row.run_id, row.attempt), workspace.spool)
             for path, file in workspace.artifacts():
                 tracking.log_file(run, path, file)
             tracking.store.close_step_run(

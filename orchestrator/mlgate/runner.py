@@ -33,7 +33,7 @@ from mlgate_projects.ledger import Entry, open_entry
 from mlgate_projects.process import Cancel, Outcome, ProcessRequest, Stop, Stream
 from mlgate_projects.source import Source
 from mlgate_projects.spec import ProjectSpec
-from mlgate_tracking.entities import Param, RunStatus, StepRun
+from mlgate_tracking.entities import Fence, Param, RunStatus, StepRun
 from mlgate_tracking.errors import TrackingError
 
 CRASHES = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL})
@@ -203,11 +203,11 @@ class _Attempt:
                 timeout=step.timeout,
                 secrets=secret_values(env, step.secrets, endpoint.token),
                 labels={"run_id": run_id, "attempt": str(self.opened.attempt), "step": step.name},
-                paths=(self.workspace.directory, *self.resolved.local_paths),
+                paths=(self.workspace.inside, *self.resolved.local_paths),
                 read_only_paths=(self.settings.kit,),
                 token=entry.token,
             )
-            command = runnable(self.resolved.command, self.workspace.directory / "arguments")
+            command = runnable(self.resolved.command, self.workspace.arguments)
             return self.resolved.environment.run(
                 prepared, command, request, on_output, self.hooks.cancel, entry.started
             )
@@ -252,7 +252,7 @@ class _Attempt:
         outputs, problems = self.workspace.outputs()
         for problem in problems:
             self.hooks.warn(problem)
-        late = tracking.replay_spool(self.opened, self.workspace.spool)
+        late = tracking.replay_spool(Fence(run.info.run_id, self.opened.attempt), self.workspace.spool)
         if late:
             self.hooks.warn(f"{late} records that the process had not sent yet were written to its run")
         for path, file in self.workspace.artifacts():

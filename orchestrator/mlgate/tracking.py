@@ -87,13 +87,13 @@ class Tracking:
         with EmbeddedServer(lambda: connect(self.settings.tracking_uri), settings, host=host) as server:
             yield Endpoint(server.uri, server.mint_token(Fence(opened.run.info.run_id, opened.attempt)))
 
-    def replay_spool(self, opened: StepRun, directory: Path) -> int:
-        """Write to the store what the step handed over while it could not reach the server; returns the records."""
+    def replay_spool(self, fence: Fence, directory: Path) -> int:
+        """Write to the store what a step handed over while it could not reach the server; returns the records."""
         if not any(directory.glob("*.spool")):
             return 0
         from mlgate_tracking import spooled
 
-        store = self.store.fenced(Fence(opened.run.info.run_id, opened.attempt))
+        store = self.store.fenced(fence)
         return spooled.replay(directory, store, self.repository)
 
 

@@ -2,6 +2,9 @@
 
 A workspace is a directory below `$MLGATE_HOME/steps`. It goes when the step is closed; one that is still there
 belongs to a running step or to a runner that was killed, whose files `mlgate reap` saves into the run.
+
+What the step's process may write to lies in one directory of it, which a container gets to see alone. The runner trusts
+nothing that it finds there: a link may lead to any file of this machine, and a pipe never ends.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mlgate_projects.process import Stream
+from mlgate_tracking.artifacts.paths import is_file_below
 
 _TAIL = 64 * 1024
 
@@ -22,18 +26,27 @@ class Workspace:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.outputs_file = directory / "outputs.jsonl"
-        self.spool = directory / "spool"
+        self.inside = directory / "step"
+        self.outputs_file = self.inside / "outputs.jsonl"
+        self.spool = self.inside / "spool"
+        self.arguments = self.inside / "arguments"
         self._logs: dict[Stream, IO[bytes]] = {}
 
     @classmethod
     def create(cls, home: Path, run_id: str, attempt: int) -> Workspace:
-        """Make a fresh one, readable by this user only (output may hold what others should not see)."""
+        """Make a fresh one, readable by this user only (output may hold what others should not see).
+
+        `inside` alone is open to all, for a container whose process is another user: nobody else gets there.
+        """
         workspace = cls(home / "steps" / f"{run_id}.{attempt}")
         shutil.rmtree(workspace.directory, ignore_errors=True)
-        workspace.spool.mkdir(parents=True, mode=0o700)
+        workspace.directory.mkdir(parents=True, mode=0o700)
         workspace.directory.chmod(0o700)
+        for directory in (workspace.inside, workspace.spool):
+            directory.mkdir()
+            directory.chmod(0o777)
         workspace.outputs_file.touch()
+        workspace.outputs_file.chmod(0o666)
         return workspace
 
     def log_file(self, stream: Stream) -> Path:
@@ -58,7 +71,7 @@ class Workspace:
     def artifacts(self) -> Iterator[tuple[str, Path]]:
         """(artifact path, file) of the logs that hold anything; `kit.log` is what the step kit says of itself."""
         for file in (*map(self.log_file, Stream), self.spool / "kit.log"):
-            if file.exists() and file.stat().st_size:
+            if is_file_below(self.directory, file) and file.stat().st_size:
                 yield f"mlgate/{file.name}", file
 
     def last_line(self, stream: Stream) -> str:
@@ -75,6 +88,8 @@ class Workspace:
         """Named outputs (later lines win) and a warning for each line that is no JSON object."""
         named: dict[str, Any] = {}
         warnings = []
+        if not is_file_below(self.directory, self.outputs_file):
+            return {}, ("MLGATE_OUTPUTS: the step has put something else than a file there",)
         with self.outputs_file.open(encoding="utf-8", errors="replace") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():

@@ -67,15 +67,18 @@ def runnable(line: str, directory: Path) -> str:
     """A line that does the same as `line` and is short enough for `bash -c`.
 
     Args:
-        directory: a private directory that the command can read and write while it runs; made, and written to, only
-            when the line is long. It must be there under the same path where the command runs (mount it).
+        directory: what the command can read and write while it runs, whoever it runs as, so its parent must let nobody
+            else in; made, and written to, only when the line is long. It must be there under the same path where the
+            command runs (mount it).
     """
     raw = line.encode("utf-8", "surrogateescape")
     if len(raw) <= INLINE_LIMIT:
         return line
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o777)
     script = directory / "command.sh"
     script.write_bytes(_LONG_LINE_PRELUDE.encode() + raw + b"\n")
+    script.chmod(0o644)
     return f"export MLGATE_ARGUMENT_FILES={shlex.quote(str(directory))}; . {shlex.quote(str(script))}"
 
 

@@ -124,6 +124,61 @@ def test_a_parameter_too_long_for_a_command_line_reaches_a_docker_step(project: 
 
 
 @pytest.mark.docker
+def test_a_docker_step_as_another_user_writes_outputs_takes_long_parameters_and_is_logged(
+    project: Path, engine: Any
+) -> None:
+    (project / "main.py").write_text(
+        "import json, os, sys\n"
+        "sys.path.insert(0, os.environ['PYTHONPATH'].split(os.pathsep)[0])\n"
+        "from mlgate_tracking.kit import log\n"
+        "log.write('told by somebody else')\n"
+        "with open(os.environ['MLGATE_OUTPUTS'], 'a') as outputs:\n"
+        "    print(json.dumps({'uid': os.getuid(), 'length': len(sys.argv[1])}), file=outputs)\n"
+        "with open(os.path.join(os.environ['MLGATE_SPOOL'], 'x.spool'), 'w') as spool:\n"
+        "    point = {'key': 'late', 'value': 0.5, 'timestamp': 1, 'step': 0}\n"
+        "    print('m', os.environ['MLGATE_RUN_ID'], json.dumps(point), file=spool)\n"
+    )
+    (project / "MLproject").write_text(
+        f"name: x\ndocker_env: {{image: '{base_image()}'}}\nentry_points:\n  main:\n"
+        "    parameters: {text: string}\n    command: python main.py {text}\n"
+    )
+    result = run_json(project, "-A", "user=12345:12345", "-P", f"text={'long ' * 20_000}")
+    assert result["outputs"] == {"uid": 12345, "length": 100_000}, result
+    run = get_run(result["run_id"])
+    assert run.metric("late") == 0.5
+    assert "told by somebody else" in artifact_text(run, "mlgate/kit.log")
+
+
+@pytest.mark.docker
+def test_a_container_cannot_make_the_runner_hand_over_files_of_this_machine(
+    project: Path, engine: Any, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text('{"password": "open sesame"}\n')
+    (project / "main.py").write_text(
+        "import json, os, sys\n"
+        "outputs, spool, secret = os.environ['MLGATE_OUTPUTS'], os.environ['MLGATE_SPOOL'], sys.argv[1]\n"
+        "os.unlink(outputs)\n"
+        "for link in (outputs, os.path.join(spool, 'kit.log'), os.path.join(spool, 'link.spool')):\n"
+        "    os.symlink(secret, link)\n"
+        "os.mkfifo(os.path.join(spool, 'pipe.spool'))\n"
+        "with open(os.path.join(spool, 'x.spool'), 'w') as records:\n"
+        "    print('a', os.environ['MLGATE_RUN_ID'], json.dumps({'path': 'stolen', 'file': secret}), file=records)\n"
+    )
+    (project / "MLproject").write_text(
+        f"name: x\ndocker_env: {{image: '{base_image()}'}}\nentry_points:\n  main:\n"
+        "    parameters: {secret: string}\n    command: python main.py {secret}\n"
+    )
+    result = run_json(project, "-P", f"secret={secret}")
+    assert result["status"] == "FINISHED", result
+    assert result["outputs"] == {}
+    listed = mlgate("artifacts", "list", result["run_id"], "--json").stdout
+    assert "stolen" not in listed
+    assert "kit.log" not in listed
+    assert secret.exists()
+
+
+@pytest.mark.docker
 def test_a_docker_step_that_fails_runs_out_of_time_or_memory_is_told_so(project: Path, engine: Any) -> None:
     for command, options, status, reason in (
         ("touch made; echo no such data >&2; exit 3", (), RunStatus.FAILED, "no such data"),

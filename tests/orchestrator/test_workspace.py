@@ -43,3 +43,33 @@ def test_another_attempt_starts_with_empty_files(tmp_path: Path) -> None:
     first.write(Stream.STDOUT, b"old")
     first.close()
     assert list(Workspace.create(tmp_path, "run", 2).artifacts()) == []
+
+
+def test_only_what_the_step_writes_to_is_open_to_others_and_lies_in_a_private_directory(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path, "run", 1)
+    modes = {
+        path.relative_to(workspace.directory).as_posix(): path.stat().st_mode & 0o777 for path in all_of(workspace)
+    }
+    assert modes == {".": 0o700, "step": 0o777, "step/spool": 0o777, "step/outputs.jsonl": 0o666}
+
+
+def all_of(workspace: Workspace) -> list[Path]:
+    return [workspace.directory, *workspace.directory.rglob("*")]
+
+
+def test_links_and_pipes_in_the_place_of_files_are_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text('{"password": "open sesame"}\n')
+    workspace = Workspace.create(tmp_path, "run", 1)
+    workspace.outputs_file.unlink()
+    workspace.outputs_file.symlink_to(secret)
+    (workspace.spool / "kit.log").symlink_to(secret)
+    named, (warning,) = workspace.outputs()
+    assert named == {}
+    assert "sesame" not in warning
+    assert list(workspace.artifacts()) == []
+    workspace.spool.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "kit.log").unlink()
+    (tmp_path / "elsewhere" / "kit.log").write_text("log")
+    workspace.spool.symlink_to(tmp_path / "elsewhere")
+    assert list(workspace.artifacts()) == []

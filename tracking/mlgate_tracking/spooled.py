@@ -1,4 +1,8 @@
-"""What a step's process left in its spool, written to the store by the runner (see `kit.spool` for the files)."""
+"""What a step's process left in its spool, written to the store by the runner (see `kit.spool` for the files).
+
+The process may have run in a container, so what it left must not lead out of the directory: the runner reads, uploads
+and removes plain files of that directory only, and the directory is where its parent says.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,10 @@ from pathlib import Path
 
 from mlgate_tracking import wire
 from mlgate_tracking.artifacts import ArtifactRepository
+from mlgate_tracking.artifacts.paths import is_file_below
 from mlgate_tracking.contract import Store
 from mlgate_tracking.entities import RunStatus
+from mlgate_tracking.errors import InvalidParameterValue
 from mlgate_tracking.kit.spool import replay as replay_directory
 
 _CHUNK = 1 << 20
@@ -21,10 +27,12 @@ class StoreSink:
     Args:
         store: fenced, so that a step that was overtaken by a newer attempt writes nothing.
         repository: artifact URI of a run -> its files.
+        directory: where files that wait to be uploaded lie.
     """
 
-    def __init__(self, store: Store, repository: Callable[[str], ArtifactRepository]) -> None:
+    def __init__(self, store: Store, repository: Callable[[str], ArtifactRepository], directory: Path) -> None:
         self._store = store
+        self._directory = directory
         self._repository = repository
 
     def log_batch(self, run_id: str, body: bytes) -> None:
@@ -37,6 +45,9 @@ class StoreSink:
         )
 
     def upload(self, run_id: str, path: str, file: str) -> None:
+        if Path(file).parent != self._directory or not is_file_below(self._directory.parent, Path(file)):
+            raise InvalidParameterValue(f"file {file!r} is none that waits in the spool")
+        self._store.check_writable(run_id=run_id)
         repository = self._repository(self._store.get_run(run_id).info.artifact_uri)
         repository.upload(path, _chunks(Path(file)))
 
@@ -58,7 +69,8 @@ def replay(directory: Path, store: Store, repository: Callable[[str], ArtifactRe
     Raises:
         TrackingError: the store is away; the rest stays in the directory.
     """
-    return replay_directory(directory, StoreSink(store, repository))
+    sink = StoreSink(store, repository, directory)
+    return replay_directory(directory, sink, lambda path: not is_file_below(directory.parent, Path(path)))
 
 
 __all__ = ["StoreSink", "replay"]

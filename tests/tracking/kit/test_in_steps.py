@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -178,3 +180,34 @@ os.kill(os.getpid(), signal.SIGKILL)
         run = only_run(store)
         assert run.info.status == "KILLED"
         assert len(store.metric_history(run.info.run_id, "loss").items) == 3000
+
+
+def test_what_a_step_logs_after_its_runner_was_killed_is_there_once_it_is_reaped(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "MLproject").write_text("entry_points:\n  main:\n    command: python train.py\n")
+    (project / "train.py").write_text(
+        "import os, signal, time\n"
+        "import mlgate_tracking as tracking\n"
+        "tracking.start_run()\n"
+        "tracking.log_metric('before', 1)\n"
+        "os.kill(int(open('runner').read()), signal.SIGKILL)\n"
+        "time.sleep(0.5)\n"
+        "for step in range(500):\n"
+        "    tracking.log_metric('after', step, step=step)\n"
+        "open('logged', 'w').close()\n"
+        "time.sleep(60)\n"
+    )
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = f"echo $$ > {project}/runner; exec {sys.executable} -m mlgate run {project} --env-manager local"
+    killed = subprocess.run(["sh", "-c", command], env=env, stdout=subprocess.DEVNULL, timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while not (project / "logged").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    subprocess.run([sys.executable, "-m", "mlgate", "reap"], env=env, timeout=120, check=True)
+    with connect(f"sqlite:///{Path(os.environ['MLGATE_HOME']) / 'mlgate.db'}") as store:
+        run = only_run(store)
+        assert (run.info.status, run.metric("before")) == ("KILLED", 1)
+        assert len(store.metric_history(run.info.run_id, "after").items) == 500

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import posixpath
 import re
+import stat
+from pathlib import Path
 from urllib.parse import unquote
 
 from mlgate_tracking.errors import InvalidParameterValue
@@ -74,4 +76,14 @@ def _invalid(path: str, reason: str) -> InvalidParameterValue:
     return InvalidParameterValue(f"Invalid path: {shown!r}: {reason}")
 
 
-__all__ = ["join_path", "safe_path", "split_path"]
+def is_file_below(root: Path, file: Path) -> bool:
+    """Whether a plain file lies there, and no link on the way from `root` leads anywhere else."""
+    try:
+        return file.parent.resolve() == root.resolve() / file.parent.relative_to(root) and stat.S_ISREG(
+            file.lstat().st_mode
+        )
+    except OSError:
+        return False
+
+
+__all__ = ["is_file_below", "join_path", "safe_path", "split_path"]

@@ -109,7 +109,7 @@ class Buffer:
         path = os.path.join(self.directory, "%d-%s.spool" % (os.getpid(), os.urandom(6).hex()))
         try:
             os.makedirs(self.directory, mode=0o700, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, log.mode_in(self.directory))
         except OSError as error:
             if self._handle < 0 and not self._memory:
                 log.failure("opening a spool in %s" % self.directory, error)

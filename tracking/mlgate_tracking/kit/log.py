@@ -6,6 +6,11 @@ Outside a step there is no such directory; then the messages go to the logger `m
 import os
 
 
+def mode_in(directory: str) -> int:
+    """Permissions of a new file: the runner must read what a container's other user leaves in its directory."""
+    return 0o600 if not hasattr(os, "geteuid") or os.stat(directory).st_uid == os.geteuid() else 0o644
+
+
 def write(message: str) -> None:
     """One line; a failure to log is nobody's problem."""
     try:
@@ -15,7 +20,9 @@ def write(message: str) -> None:
 
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             line = "%s [%d] %s\n" % (stamp, os.getpid(), " ".join(message.split()))
-            handle = os.open(os.path.join(directory, "kit.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            handle = os.open(
+                os.path.join(directory, "kit.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, mode_in(directory)
+            )
             try:
                 os.write(handle, line.encode("utf-8", "replace"))
             finally:
@@ -33,4 +40,4 @@ def failure(what: str, error: BaseException) -> None:
     write("%s failed: %s: %s" % (what, type(error).__name__, error))
 
 
-__all__ = ["failure", "write"]
+__all__ = ["failure", "mode_in", "write"]
