@@ -116,6 +116,10 @@ class Mirror:
             kept = self._kept_tree(name)
             return kept if kept is not None else self._check_out(commit, name, submodules)
 
+    def kept(self, commit: str) -> Tree | None:
+        """The files of a commit that are in the cache already; runs no git and needs no network."""
+        return self._kept_tree(commit)
+
     def _remember_branch(self, pin: Pin) -> None:
         if pin.branch:
             with contextlib.suppress(GitFailed):  # a branch `a` stands in the way of a branch `a/b`

@@ -128,6 +128,24 @@ def pin(uri: str, version: str | None = None, *, cache_root: Path, progress: Pro
     return Mirror(remote_of(place.location), cache_root, progress).pin(version).commit
 
 
+def directory_at_hand(uri: str, commit: str | None, *, cache_root: Path) -> Path | None:
+    """Where a project's files are without fetching any: a local directory, or a commit that is in the cache.
+
+    Raises:
+        SourceError: a local directory that does not exist, or leads outside itself.
+    """
+    place = _locate(uri, None)
+    if place.kind == "local":
+        return _inside(Path(place.location), place.subdirectory, place.location)
+    if place.kind != "git" or commit is None:
+        return None
+    from mlgate_projects.mirror import Mirror
+
+    remote = remote_of(place.location)
+    tree = Mirror(remote, cache_root, lambda _: None).kept(commit)
+    return None if tree is None else _inside(tree.directory, place.subdirectory, remote.url)
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """A URI taken apart: `kind`, the directory, URL or file, and the subdirectory in it."""
@@ -253,4 +271,4 @@ def _zip_source(place: _Place, cache_root: Path, progress: Progress) -> Source:
     return Source(uri, directory, "zip", place.subdirectory, digest=digest_of(files), files=files)
 
 
-__all__ = ["Source", "pin", "resolve_source"]
+__all__ = ["Source", "directory_at_hand", "pin", "resolve_source"]

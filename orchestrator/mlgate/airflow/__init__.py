@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlgate.airflow.assets import model_asset
+    from mlgate.airflow.approval import RequestApprovalOperator
+    from mlgate.airflow.assets import model_asset, watched_model_asset
     from mlgate.airflow.hook import MlgateHook
     from mlgate.airflow.operators import (
         EvaluateGateOperator,
@@ -17,20 +18,27 @@ if TYPE_CHECKING:
         RunPipelineOperator,
         RunProjectOperator,
     )
+    from mlgate.airflow.projects import ProjectDag, ProjectTaskGroup
     from mlgate.airflow.sensors import ModelVersionSensor, TrackingServerSensor
     from mlgate.airflow.triggers import ModelVersionTrigger
+    from mlgate.airflow.watching import RegistryEventTrigger
 
 _HOMES = {
     "EvaluateGateOperator": "operators",
     "MlgateHook": "hook",
     "ModelVersionSensor": "sensors",
     "ModelVersionTrigger": "triggers",
+    "ProjectDag": "projects",
+    "ProjectTaskGroup": "projects",
     "PromoteModelOperator": "operators",
+    "RegistryEventTrigger": "watching",
+    "RequestApprovalOperator": "approval",
     "RollbackModelOperator": "operators",
     "RunPipelineOperator": "operators",
     "RunProjectOperator": "operators",
     "TrackingServerSensor": "sensors",
     "model_asset": "assets",
+    "watched_model_asset": "assets",
 }
 
 
@@ -47,10 +55,15 @@ __all__ = [
     "MlgateHook",
     "ModelVersionSensor",
     "ModelVersionTrigger",
+    "ProjectDag",
+    "ProjectTaskGroup",
     "PromoteModelOperator",
+    "RegistryEventTrigger",
+    "RequestApprovalOperator",
     "RollbackModelOperator",
     "RunPipelineOperator",
     "RunProjectOperator",
     "TrackingServerSensor",
     "model_asset",
+    "watched_model_asset",
 ]

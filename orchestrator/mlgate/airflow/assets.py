@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mlgate.airflow.compat import Asset, AssetAlias
 
 
@@ -12,6 +14,30 @@ def model_asset(model: str, target: str = "champion") -> Asset:
     and promotion id.
     """
     return Asset(uri=f"mlgate://models/{model}/{target}", name=f"mlgate:{model}@{target}")
+
+
+def watched_model_asset(
+    model: str,
+    target: str = "champion",
+    *,
+    kinds: Sequence[str] = ("promotion", "rollback", "unguarded"),
+    mlgate_conn_id: str | None = None,
+    poll: float = 10.0,
+) -> Asset:
+    """An asset that gets an event whenever the holder of `target` changes, whoever changes it and wherever.
+
+    `model_asset` hears of promotions by tasks of this Airflow, at once; this one of everything in the store, through a
+    watcher in the triggerer. The two are different assets, so that no promotion starts a DAG twice.
+    """
+    from airflow.sdk import AssetWatcher
+
+    from mlgate.airflow.watching import RegistryEventTrigger
+
+    name = f"mlgate:{model}@{target}:registry"
+    trigger = RegistryEventTrigger(model, target, asset=name, kinds=kinds, mlgate_conn_id=mlgate_conn_id, poll=poll)
+    return Asset(
+        uri=f"mlgate://registry/{model}/{target}", name=name, watchers=[AssetWatcher(name=name, trigger=trigger)]
+    )
 
 
 def promotions_of(model: str) -> AssetAlias:
@@ -30,4 +56,4 @@ def announced(model: str, target: str, promotion_id: str) -> bool:
     return any(event.extra.get("promotion_id") == promotion_id for event in recent)
 
 
-__all__ = ["announced", "model_asset", "promotions_of"]
+__all__ = ["announced", "model_asset", "promotions_of", "watched_model_asset"]

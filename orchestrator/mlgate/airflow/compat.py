@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.bases.operator import BaseOperator
 from airflow.sdk.bases.operatorlink import BaseOperatorLink
@@ -13,6 +15,29 @@ try:
 except ImportError:  # before Airflow 3.2 they live in the core
     from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
+
+def backoff(factor: float) -> dict[str, Any]:
+    """Arguments for retries that wait longer each time; before Airflow 3.2 they can only wait twice as long."""
+    from airflow.sdk.bases.operator import BASEOPERATOR_ARGS_EXPECTED_TYPES as TYPES
+
+    if factor <= 1:
+        return {}
+    wanted = TYPES.get("retry_exponential_backoff", bool)
+    number = float in (wanted if isinstance(wanted, tuple) else (wanted,))
+    return {"retry_exponential_backoff": factor if number else True}
+
+
+def __getattr__(name: str) -> Any:
+    """Names that only some DAG files and the triggerer need, looked up on use."""
+    if name == "SharedStreamProducer":
+        try:
+            from airflow.triggers.shared_stream import SharedStreamProducer
+        except ImportError:  # before Airflow 3.3 triggers cannot know when an event is stored
+            return object
+        return SharedStreamProducer
+    raise AttributeError(f"module 'mlgate.airflow.compat' has no attribute '{name}'")
+
+
 __all__ = [
     "AirflowException",
     "AirflowFailException",
@@ -23,4 +48,5 @@ __all__ = [
     "BaseOperator",
     "BaseOperatorLink",
     "BaseSensorOperator",
+    "backoff",
 ]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from mlgate.airflow.assets import announced, model_asset, promotions_of
 from mlgate.airflow.compat import AirflowException, AirflowFailException, AirflowSkipException, BaseOperator
 from mlgate.airflow.hook import MlgateHook
-from mlgate.airflow.links import RUN_URL, RunLink, run_url
+from mlgate.airflow.links import RUN_URL, VERDICT_URL, RunLink, VerdictLink, run_url, verdict_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlgate.step import Engine, StepResult
 
 
-class _MlgateOperator(BaseOperator):
+class MlgateOperator(BaseOperator):
     """What all operators share: the connection and their colour."""
 
     ui_color = "#e3f0e8"
@@ -31,13 +31,36 @@ class _MlgateOperator(BaseOperator):
     def __init__(self, *, mlgate_conn_id: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mlgate_conn_id = mlgate_conn_id
+        self.links: dict[str, str] = {}
+        self.made_run_id = ""
+        self.made_versions: dict[str, int] = {}
+
+    def leave_links(self, context: Context, tracking_uri: str, *, run_id: str = "", verdict_id: str = "") -> None:
+        """Keep what the task has made, and where it can be looked at, for its buttons and for OpenLineage."""
+        self.made_run_id = run_id or self.made_run_id
+        found = {
+            RUN_URL: run_url(tracking_uri, run_id) if run_id else "",
+            VERDICT_URL: verdict_url(tracking_uri, verdict_id) if verdict_id else "",
+        }
+        instance: Any = context["ti"]
+        for key, url in found.items():
+            if url:
+                self.links[key] = url
+                instance.xcom_push(key, url)
+
+    def get_openlineage_facets_on_complete(self, _task_instance: Any) -> Any:
+        """What Airflow's OpenLineage provider asks for: the run, its data, the model versions that came of it."""
+        from mlgate.airflow.lineage import as_openlineage, facts_of
+
+        with self.hook.tracking() as tracking:
+            return as_openlineage(facts_of(tracking, self.made_run_id, self.made_versions))
 
     @property
     def hook(self) -> MlgateHook:
         return MlgateHook(self.mlgate_conn_id)
 
 
-class RunProjectOperator(_MlgateOperator):
+class RunProjectOperator(MlgateOperator):
     """Run one entry point of a project as a tracked step, in the environment that it declares.
 
     Args:
@@ -95,8 +118,13 @@ class RunProjectOperator(_MlgateOperator):
         self._cancel: threading.Event | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
+        return self.run_step(context)
+
+    def run_step(self, context: Context) -> dict[str, Any]:
+        """Run the entry point with what the operator holds by now."""
         from mlgate.runner import Hooks, run_step
         from mlgate.step import Step
+        from mlgate.user import acting_as
 
         instance: Any = context["ti"]
         self._cancel = threading.Event()
@@ -105,7 +133,7 @@ class RunProjectOperator(_MlgateOperator):
             engine=engine_of(context),
             name=self.task_id,
             entry_point=self.entry_point,
-            parameters={name: _text(value) for name, value in self.parameters.items()},
+            parameters={name: text_of(value) for name, value in self.parameters.items()},
             version=self.version,
             commit=self.commit,
             env_manager=self.env_manager,
@@ -119,17 +147,17 @@ class RunProjectOperator(_MlgateOperator):
             env_options=self.env_options,
             autolog=self.autolog,
         )
-        with self.hook.tracking() as tracking:
+        with acting_as(user_of(context)), self.hook.tracking() as tracking:
             uri = tracking.settings.tracking_uri
             hooks = Hooks(
                 progress=self.log.info,
                 warn=self.log.warning,
-                output=_logged(self.log.info),
-                opened=lambda opened: instance.xcom_push(RUN_URL, run_url(uri, opened.run.info.run_id)),
+                output=logged(self.log.info),
+                opened=lambda opened: self.leave_links(context, uri, run_id=opened.run.info.run_id),
                 cancel=self._cancel,
             )
             result = run_step(step, settings=tracking.settings, hooks=hooks, tracking=tracking)
-        return _outcome(result)
+        return as_task_result(result)
 
     def on_kill(self) -> None:
         """Airflow wants the task gone: the step's whole tree or container is ended in under 5 s, its run KILLED."""
@@ -137,7 +165,7 @@ class RunProjectOperator(_MlgateOperator):
             self._cancel.set()
 
 
-class RunPipelineOperator(_MlgateOperator):
+class RunPipelineOperator(MlgateOperator):
     """Run a whole pipeline of a project in one task: its steps in parallel, cached, with gates and promotion.
 
     Args:
@@ -184,38 +212,39 @@ class RunPipelineOperator(_MlgateOperator):
         from mlgate.binding import Overrides
         from mlgate.pipeline_runner import Course, PipelineHooks, run_plan, summary
         from mlgate.planning import plan_project
+        from mlgate.user import acting_as
 
-        instance: Any = context["ti"]
         self._cancel = threading.Event()
         settings = self.hook.settings()
-        say = _logged(self.log.info)
+        say = logged(self.log.info)
         planned = plan_project(
             self.uri,
             self.pipeline,
-            {name: _text(value) for name, value in self.parameters.items()},
+            {name: text_of(value) for name, value in self.parameters.items()},
             settings=settings,
             version=self.version,
             experiment=self.experiment_name,
         )
-        result = run_plan(
-            planned.plan,
-            settings=settings,
-            course=Course(
-                jobs=self.jobs,
-                keep_going=self.keep_going,
-                use_cache=self.use_cache,
-                overrides=Overrides(env_manager=self.env_manager),
-            ),
-            hooks=PipelineHooks(
-                output=lambda _step, _index, stream, data: say(stream, data),
-                say=lambda step, _index, line: self.log.info("%s%s", f"{step.name}: " if step else "", line),
-                opened=lambda run_id: instance.xcom_push(RUN_URL, run_url(settings.tracking_uri, run_id)),
-                abort=self._cancel,  # what Airflow ends has five seconds: too little for steps under `finally`
-            ),
-            engine=engine_of(context, task=True),
-            source=planned.source,
-            project=planned.project,
-        )
+        with acting_as(user_of(context)):
+            result = run_plan(
+                planned.plan,
+                settings=settings,
+                course=Course(
+                    jobs=self.jobs,
+                    keep_going=self.keep_going,
+                    use_cache=self.use_cache,
+                    overrides=Overrides(env_manager=self.env_manager),
+                ),
+                hooks=PipelineHooks(
+                    output=lambda _step, _index, stream, data: say(stream, data),
+                    say=lambda step, _index, line: self.log.info("%s%s", f"{step.name}: " if step else "", line),
+                    opened=lambda run_id: self.leave_links(context, settings.tracking_uri, run_id=run_id),
+                    abort=self._cancel,  # what Airflow ends has five seconds: too little for steps under `finally`
+                ),
+                engine=engine_of(context, task=True),
+                source=planned.source,
+                project=planned.project,
+            )
         if result.ok:
             return summary(result)
         message = f"{self.pipeline}: {result.status}: {result.reason} (run {result.run_id})"
@@ -227,7 +256,7 @@ class RunPipelineOperator(_MlgateOperator):
             self._cancel.set()
 
 
-class EvaluateGateOperator(_MlgateOperator):
+class EvaluateGateOperator(MlgateOperator):
     """Judge a model version by a policy. The task succeeds whatever the verdict; `on_reject="fail"` asks otherwise.
 
     Args:
@@ -240,6 +269,7 @@ class EvaluateGateOperator(_MlgateOperator):
 
     template_fields: Sequence[str] = ("model", "version", "policy", "to")
     template_fields_renderers: ClassVar[dict[str, str]] = {"policy": "json"}
+    operator_extra_links = (VerdictLink(),)
 
     def __init__(
         self,
@@ -264,18 +294,19 @@ class EvaluateGateOperator(_MlgateOperator):
         from mlgate.promotion import check, parse_target
         from mlgate_tracking.governance import VerdictStatus, encode
 
-        policy = _policy(self.policy)
+        policy = read_policy(self.policy)
         target = parse_target(self.to, policy.ladder) if self.to else None
         with self.hook.tracking() as tracking:
-            verdict = check(tracking.store, self.model, int(self.version), policy, target=target, user=_user(context))
+            verdict = check(tracking.store, self.model, int(self.version), policy, target=target, user=user_of(context))
         data: dict[str, Any] = encode(verdict)
+        self.leave_links(context, tracking.settings.tracking_uri, verdict_id=verdict.verdict_id)
         self.log.info("verdict on %s %s: %s", self.model, self.version, verdict.status.value)
         if verdict.status is VerdictStatus.REJECTED and self.on_reject != "continue":
-            _reject(self.on_reject, f"{self.model} {self.version} was rejected; see the verdict {verdict.verdict_id}")
+            refuse(self.on_reject, f"{self.model} {self.version} was rejected; see the verdict {verdict.verdict_id}")
         return data
 
 
-class PromoteModelOperator(_MlgateOperator):
+class PromoteModelOperator(MlgateOperator):
     """Promote a model version if its gates let it through; emits the model's asset only when it was promoted.
 
     Args:
@@ -286,6 +317,8 @@ class PromoteModelOperator(_MlgateOperator):
         to: an alias, a stage, or both (`champion,Production`); the policy's own target when None.
         expect: version that must hold the target now; anything when None.
         on_reject: `skip` this task and what follows (the default), or `fail`.
+        wait_for_approval: when the policy asks people, wait for them in the triggerer (see `RequestApprovalOperator`);
+            False fails the task, and a later try promotes.
 
     Returns (XCom): outcome, verdict and promotion as JSON.
 
@@ -294,6 +327,7 @@ class PromoteModelOperator(_MlgateOperator):
 
     template_fields: Sequence[str] = ("model", "version", "source", "policy", "to", "comment")
     template_fields_renderers: ClassVar[dict[str, str]] = {"policy": "json"}
+    operator_extra_links = (VerdictLink(),)
 
     def __init__(
         self,
@@ -306,6 +340,8 @@ class PromoteModelOperator(_MlgateOperator):
         expect: int | None = None,
         comment: str = "",
         on_reject: str = "skip",
+        wait_for_approval: bool = True,
+        poll: float = 10.0,
         **kwargs: Any,
     ) -> None:
         if on_reject not in ("skip", "fail"):
@@ -322,14 +358,30 @@ class PromoteModelOperator(_MlgateOperator):
         self.expect = expect
         self.comment = comment
         self.on_reject = on_reject
+        self.wait_for_approval = wait_for_approval
+        self.poll = poll
+
+    def answered(
+        self, context: Context, event: dict[str, Any], approval_ids: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Where a task that waits for people goes on."""
+        from mlgate.airflow import asking
+
+        ids = approval_ids or event["approval_ids"]
+        with self.hook.tracking() as tracking:
+            asking.take_answer(tracking.store, ids, event, self.log.warning)
+            status, _ = asking.standing(tracking.store, ids)
+        if status == "expired":
+            refuse(self.on_reject, f"{self.model}: nobody has approved in time")
+        return self.execute(context)
 
     def execute(self, context: Context) -> dict[str, Any]:
         from mlgate.actions import version_of
         from mlgate.promotion import Outcome, parse_target, promote
         from mlgate_tracking.governance import ANY, encode
 
-        policy = _policy(self.policy) if self.policy is not None else None
-        key = _idempotency_key(context)
+        policy = read_policy(self.policy) if self.policy is not None else None
+        key = idempotency_key(context)
         about = {"version": self.version} if self.version is not None else {"source": self.source}
         with self.hook.tracking() as tracking:
             found = version_of(tracking, {"model": self.model, **about}, idempotency_key=key)
@@ -341,38 +393,30 @@ class PromoteModelOperator(_MlgateOperator):
                 policy=policy,
                 expect=ANY if self.expect is None else self.expect,
                 idempotency_key=key,
-                user=_user(context),
+                user=user_of(context),
                 comment=self.comment,
             )
+        if result.verdict is not None:
+            self.leave_links(context, tracking.settings.tracking_uri, verdict_id=result.verdict.verdict_id)
         what = f"{self.model} {found.version}"
         match result.outcome:
             case Outcome.PROMOTED:
                 assert result.promotion is not None
-                self._emit(context, result.promotion)
+                self.made_versions[self.model] = found.version
+                emit_promotion(context, self.model, result.promotion)
+            case Outcome.PENDING if self.wait_for_approval:
+                wait_for_people(self, context, result.verdict, result.approvals, poll=self.poll)
             case Outcome.PENDING:
                 raise AirflowException(f"{what} waits for an approval; see mlgate approvals list")
             case Outcome.REJECTED:
-                _reject(self.on_reject, f"{what} was rejected by its gates; nothing was promoted")
+                refuse(self.on_reject, f"{what} was rejected by its gates; nothing was promoted")
             case Outcome.ROLLED_BACK:
                 raise AirflowFailException(f"{what} was promoted and moved back: its smoke check failed")
         data: dict[str, Any] = encode(result)
         return data
 
-    def _emit(self, context: Context, promotion: Any) -> None:
-        extra = {
-            "model": promotion.model,
-            "version": promotion.version,
-            "promotion_id": promotion.promotion_id,
-            "previous_version": promotion.previous_version,
-        }
-        target = promotion.target
-        for name in filter(None, (target.alias, target.stage)):
-            if promotion.replayed and announced(self.model, name, promotion.promotion_id):
-                continue
-            context["outlet_events"][promotions_of(self.model)].add(model_asset(self.model, name), extra=extra)
 
-
-class RollbackModelOperator(_MlgateOperator):
+class RollbackModelOperator(MlgateOperator):
     """Move a target back to the version before, or to `to_version`. Returns (XCom): the promotion record as JSON."""
 
     template_fields: Sequence[str] = ("model", "to", "to_version", "reason")
@@ -403,7 +447,7 @@ class RollbackModelOperator(_MlgateOperator):
                 target=parse_target(self.to) if self.to else None,
                 to_version=None if self.to_version in (None, "") else int(self.to_version),  # type: ignore[arg-type]
                 reason=self.reason,
-                user=_user(context),
+                user=user_of(context),
             )
         data: dict[str, Any] = encode(promotion)
         return data
@@ -429,7 +473,8 @@ def engine_of(context: Context, *, task: bool = False) -> Engine:
     return Engine("airflow", run, ids)
 
 
-def _idempotency_key(context: Context) -> str:
+def idempotency_key(context: Context) -> str:
+    """The same for every try of a task in a DAG run."""
     from mlgate.step import step_run_key
 
     instance: Any = context["ti"]
@@ -437,26 +482,51 @@ def _idempotency_key(context: Context) -> str:
     return step_run_key(engine_of(context).run_id, "promotion", instance.task_id, index)
 
 
-def _user(context: Context) -> str:
+def user_of(context: Context) -> str:
+    """Who is at work: whoever started the DAG run by hand or through the API, else the DAG."""
+    run: Any = context.get("dag_run")
     instance: Any = context["ti"]
-    return f"airflow:{instance.dag_id}"
+    return str(getattr(run, "triggering_user_name", None) or f"airflow:{instance.dag_id}")
 
 
-def _text(value: Any) -> str:
+def wait_for_people(
+    operator: MlgateOperator, context: Context, verdict: Any, approvals: Sequence[Any], *, poll: float, **kwargs: Any
+) -> NoReturn:
+    """Ask on Airflow's pages and wait in the triggerer; the operator goes on in `answered(context, event, …)`."""
+    from mlgate.airflow import asking
+    from mlgate.airflow.triggers import ApprovalTrigger
+
+    waiting = [one for one in approvals if one.status.value == "pending"]
+    asking.show(context, subject=asking.subject_of(waiting), body=asking.body_of(verdict, waiting))
+    ids = [one.approval_id for one in waiting]
+    operator.log.info("waiting for the approvals %s", ", ".join(ids))
+    instance: Any = context["ti"]
+    operator.defer(
+        trigger=ApprovalTrigger(str(instance.id), ids, operator.mlgate_conn_id, poll),
+        method_name="answered",
+        kwargs={**kwargs, "approval_ids": ids},
+    )
+    raise AssertionError("a deferred task does not come here")
+
+
+def text_of(value: Any) -> str:
+    """A parameter's value as the project gets it."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _policy(policy: str | Mapping[str, Any]) -> Any:
+def read_policy(policy: str | Mapping[str, Any]) -> Any:
+    """A policy from the path of its file, or from a mapping."""
     from mlgate.policy import load_policy, parse_policy
 
     return load_policy(policy) if isinstance(policy, str) else parse_policy(dict(policy))
 
 
-def _reject(how: str, message: str) -> None:
+def refuse(how: str, message: str) -> NoReturn:
+    """End the task, and what needs it, without another try."""
     raise AirflowFailException(message) if how == "fail" else AirflowSkipException(message)
 
 
-def _logged(say: Callable[[str], None]) -> Callable[[Any, bytes], None]:
+def logged(say: Callable[[str], None]) -> Callable[[Any, bytes], None]:
     """The step's output as lines of the task's log."""
 
     def output(_stream: Any, data: bytes) -> None:
@@ -466,22 +536,63 @@ def _logged(say: Callable[[str], None]) -> Callable[[Any, bytes], None]:
     return output
 
 
-def _outcome(result: StepResult) -> dict[str, Any]:
+def as_task_result(result: StepResult) -> dict[str, Any]:
     """The result as JSON, or the exception that tells Airflow whether another try makes sense."""
     from dataclasses import asdict
 
-    if result.ok:
-        data: dict[str, Any] = json.loads(json.dumps(asdict(result)))
-        return data
+    if not result.ok:
+        raise failure_of(result)
+    data: dict[str, Any] = json.loads(json.dumps(asdict(result)))
+    return data
+
+
+def failure_of(result: StepResult) -> Exception:
+    """What to raise for a step that did not finish: a failure or a timeout may be tried again, the rest not."""
+    from mlgate.runner import TIMED_OUT
+
     message = f"{result.name}: {result.status}: {result.reason} (run {result.run_id})"
-    raise AirflowException(message) if result.retryable else AirflowFailException(message)
+    again = result.retryable or (result.status == "KILLED" and result.exit_code == TIMED_OUT)
+    error: Exception = AirflowException(message) if again else AirflowFailException(message)
+    return error
+
+
+def emit_promotion(context: Context, model: str, promotion: Any) -> None:
+    """An event for the assets of the targets that have changed, unless Airflow has it already.
+
+    `model` names the outlet, which the task has declared.
+    """
+    instance: Any = context["ti"]
+    again = promotion.replayed or instance.try_number > 1
+    extra = {
+        "model": promotion.model,
+        "version": promotion.version,
+        "promotion_id": promotion.promotion_id,
+        "previous_version": promotion.previous_version,
+        "run_id": promotion.run_id,
+    }
+    target = promotion.target
+    for name in filter(None, (target.alias, target.stage)):
+        if again and announced(promotion.model, name, promotion.promotion_id):
+            continue
+        context["outlet_events"][promotions_of(model)].add(model_asset(promotion.model, name), extra=extra)
 
 
 __all__ = [
     "EvaluateGateOperator",
+    "MlgateOperator",
     "PromoteModelOperator",
     "RollbackModelOperator",
     "RunPipelineOperator",
     "RunProjectOperator",
+    "as_task_result",
+    "emit_promotion",
     "engine_of",
+    "failure_of",
+    "idempotency_key",
+    "logged",
+    "read_policy",
+    "refuse",
+    "text_of",
+    "user_of",
+    "wait_for_people",
 ]

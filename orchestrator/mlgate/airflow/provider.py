@@ -6,20 +6,21 @@ from typing import Any
 
 from mlgate import __version__
 
+_INTEGRATION = "mlgate"
+
 
 def get_provider_info() -> dict[str, Any]:
     """The provider's description, in the shape of Airflow's `provider_info.schema.json`."""
-    integration = "mlgate"
     return {
         "package-name": "mlgate",
         "name": "mlgate",
         "description": "Run MLproject files as tracked steps and promote models through gates.",
         "versions": [__version__],
-        "integrations": [{"integration-name": integration, "external-doc-url": "", "tags": ["software"]}],
-        "operators": [{"integration-name": integration, "python-modules": ["mlgate.airflow.operators"]}],
-        "sensors": [{"integration-name": integration, "python-modules": ["mlgate.airflow.sensors"]}],
-        "triggers": [{"integration-name": integration, "python-modules": ["mlgate.airflow.triggers"]}],
-        "hooks": [{"integration-name": integration, "python-modules": ["mlgate.airflow.hook"]}],
+        "integrations": [{"integration-name": _INTEGRATION, "external-doc-url": "", "tags": ["software"]}],
+        "operators": [_modules("operators", "approval", "steps")],
+        "sensors": [_modules("sensors")],
+        "triggers": [_modules("triggers", "watching")],
+        "hooks": [_modules("hook")],
         "connection-types": [
             {
                 "connection-type": "mlgate",
@@ -27,7 +28,8 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "mlgate tracking store",
             }
         ],
-        "extra-links": ["mlgate.airflow.links.RunLink"],
+        "extra-links": ["mlgate.airflow.links.RunLink", "mlgate.airflow.links.VerdictLink"],
+        "task-decorators": [{"name": "mlproject", "class-name": "mlgate.airflow.decorator.mlproject_task"}],
         "config": {
             "mlgate": {
                 "description": "Defaults of mlgate's operators.",
@@ -43,6 +45,10 @@ def get_provider_info() -> dict[str, Any]:
             }
         },
     }
+
+
+def _modules(*names: str) -> dict[str, Any]:
+    return {"integration-name": _INTEGRATION, "python-modules": [f"mlgate.airflow.{name}" for name in names]}
 
 
 __all__ = ["get_provider_info"]

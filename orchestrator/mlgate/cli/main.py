@@ -33,6 +33,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "env": ("mlgate.cli.env:env", "List, check, build ahead and collect environments."),
     "completion": ("mlgate.cli.completion:completion", "Print the completion script of a shell."),
     "project": ("mlgate.cli.project:project", "Look at a project: entry points, parameters, environment."),
+    "deploy": ("mlgate.cli.deploy:deploy", "Write what an engine needs to run a project, as files."),
     "db": ("mlgate.cli.db:db", "Look after the schema of a database store."),
     "gc": ("mlgate.cli.gc:gc", "Remove for good what was deleted, with its files."),
     "import": ("mlgate.cli.imports:imports", "Bring an MLflow store over."),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ENV_MANAGERS = ["local", "system", "virtualenv", "uv", "conda", "docker", "external"]
 
 
-def _pairs(_ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+def pairs(_ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for value in values:
         name, equals, text = value.partition("=")
@@ -79,7 +79,7 @@ def _complete_entry_point(ctx: click.Context, _param: click.Parameter, incomplet
 )  # fmt: skip
 @click.option("-v", "--version", metavar="REF", help="Branch, tag or commit of a git project.")
 @click.option(
-    "-P", "--param-list", "parameters", multiple=True, metavar="NAME=VALUE", callback=_pairs,
+    "-P", "--param-list", "parameters", multiple=True, metavar="NAME=VALUE", callback=pairs,
     help="A parameter; repeat for more. Ones that the project does not declare are appended as --NAME VALUE.",
 )  # fmt: skip
 @click.option(

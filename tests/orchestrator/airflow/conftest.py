@@ -31,6 +31,7 @@ class Airflow:
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(HERE / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",  # a watcher of a paused DAG does not watch
             "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
             **(env or {}),
         }

@@ -40,7 +40,9 @@ def test_airflow_takes_the_provider_for_one(airflow: Airflow) -> None:
     assert seen == {
         "provider": True,
         "hook": "mlgate.airflow.hook.MlgateHook",
-        "links": ["mlgate.airflow.links.RunLink"],
+        "links": ["mlgate.airflow.links.RunLink", "mlgate.airflow.links.VerdictLink"],
+        "decorator": True,
+        "configuration": ["mlgate_default", ""],
     }
 
 

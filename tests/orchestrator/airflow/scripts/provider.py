@@ -4,6 +4,7 @@ import importlib.resources
 import json
 
 import jsonschema
+from airflow.configuration import conf
 from airflow.providers_manager import ProvidersManager
 
 from mlgate.airflow.provider import get_provider_info
@@ -17,6 +18,11 @@ print(
         {
             "provider": "mlgate" in manager.providers,
             "hook": hook.hook_class_name,
+            "decorator": "mlproject" in dict(manager.taskflow_decorators),
+            "configuration": [
+                dict(manager.provider_configs)["mlgate"]["mlgate"]["options"]["conn_id"]["example"],
+                conf.get("mlgate", "conn_id"),
+            ],
             "links": [link for link in manager.extra_links_class_names if link.startswith("mlgate.")],
         }
     )

@@ -1,0 +1,29 @@
+"""A project's pipeline as a DAG, and as a group of tasks in one."""
+
+import os
+from datetime import datetime
+
+from airflow.sdk import DAG, task
+
+from mlgate.airflow import ProjectDag, ProjectTaskGroup
+
+SETTINGS = {
+    "source": os.environ["TEST_PROJECT"],
+    "pipeline": os.environ.get("TEST_PIPELINE", "retrain"),
+    "env_manager": "system",
+    "experiment_name": "toys",
+}
+
+ProjectDag("project", start_date=datetime(2026, 1, 1), schedule=None, prewarm=True, **SETTINGS)
+
+with DAG("grouped", start_date=datetime(2026, 1, 1), schedule=None) as grouped:
+
+    @task
+    def before() -> str:
+        return "before"
+
+    @task
+    def after() -> str:
+        return "after"
+
+    before() >> ProjectTaskGroup("toy", **SETTINGS) >> after()
