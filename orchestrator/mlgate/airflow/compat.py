@@ -16,6 +16,16 @@ except ImportError:  # before Airflow 3.2 they live in the core
     from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 
+def mask(value: str) -> None:
+    """Keep a value out of everything that Airflow logs."""
+    try:
+        from airflow.sdk.log import mask_secret
+    except ImportError:
+        from airflow.sdk.execution_time.secrets_masker import mask_secret
+    if value:
+        mask_secret(value)
+
+
 def backoff(factor: float) -> dict[str, Any]:
     """Arguments for retries that wait longer each time; before Airflow 3.2 they can only wait twice as long."""
     from airflow.sdk.bases.operator import BASEOPERATOR_ARGS_EXPECTED_TYPES as TYPES
@@ -49,4 +59,5 @@ __all__ = [
     "BaseOperatorLink",
     "BaseSensorOperator",
     "backoff",
+    "mask",
 ]

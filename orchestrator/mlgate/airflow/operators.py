@@ -128,6 +128,7 @@ class RunProjectOperator(MlgateOperator):
 
         instance: Any = context["ti"]
         self._cancel = threading.Event()
+        mask_values(self.secrets, self.env)
         step = Step(
             uri=self.uri,
             engine=engine_of(context),
@@ -509,6 +510,16 @@ def wait_for_people(
     raise AssertionError("a deferred task does not come here")
 
 
+def mask_values(names: Sequence[str], env: Mapping[str, str]) -> None:
+    """Tell Airflow which values are secret; what the step's process prints is masked by the runner besides."""
+    import os
+
+    from mlgate.airflow.compat import mask
+
+    for name in names:
+        mask(env.get(name) or os.environ.get(name, ""))
+
+
 def text_of(value: Any) -> str:
     """A parameter's value as the project gets it."""
     return value if isinstance(value, str) else json.dumps(value)
@@ -590,6 +601,7 @@ __all__ = [
     "failure_of",
     "idempotency_key",
     "logged",
+    "mask_values",
     "read_policy",
     "refuse",
     "text_of",

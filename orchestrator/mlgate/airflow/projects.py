@@ -219,13 +219,22 @@ def add_tasks(
 ) -> ClosePipelineOperator:
     """Make the tasks of a plan in the DAG or group that is open; returns the one that comes last."""
     common: dict[str, Any] = {"plan": plan, "options": options, "group": group, "mlgate_conn_id": mlgate_conn_id}
+    taken = {step.name for step in plan.steps}
+
+    def name(wanted: str) -> str:
+        """A task id that is no step's."""
+        while wanted in taken:
+            wanted += "_"
+        taken.add(wanted)
+        return wanted
+
     opener = OpenPipelineOperator(
-        task_id="open", parameters=parameters, base=str(base), experiment_name=experiment_name, **common
+        task_id=name("open"), parameters=parameters, base=str(base), experiment_name=experiment_name, **common
     ).as_setup()
     common["opener"] = opener.task_id
     first = opener
     if prewarm:
-        first = PrewarmOperator(task_id="prewarm", **common).as_setup()
+        first = PrewarmOperator(task_id=name("prewarm"), **common).as_setup()
         opener >> first
     ends: dict[str, Any] = {}
     everything: list[Any] = []
@@ -238,14 +247,16 @@ def add_tasks(
         (before or [first]) >> task
         tasks = [task]
         if step.settings and step.select is not None:
-            chosen = SelectOperator(task_id=f"{step.name}_select", step=step.name, trigger_rule="all_done", **common)
+            chosen = SelectOperator(
+                task_id=name(f"{step.name}_select"), step=step.name, trigger_rule="all_done", **common
+            )
             task >> chosen
             tasks.append(chosen)
         ends[step.name] = tasks[-1]
         everything += tasks
         if not step.final:
             ordinary += tasks
-    close = ClosePipelineOperator(task_id="close", **common)
+    close = ClosePipelineOperator(task_id=name("close"), **common)
     everything >> close
     close.as_teardown(setups=opener, on_failure_fail_dagrun=True)
     return close
@@ -256,10 +267,7 @@ def _step_task(step: PlannedStep, common: Mapping[str, Any], *, rule: str) -> An
         "task_id": step.name,
         "step": step.name,
         "trigger_rule": rule,
-        "retries": step.retries.count,
-        "retry_delay": timedelta(seconds=step.retries.delay),
-        "max_retry_delay": timedelta(seconds=step.retries.max_delay),
-        **backoff(step.retries.backoff),
+        **_retries(step),
         "doc": step.description or None,
         **common,
     }
@@ -268,6 +276,19 @@ def _step_task(step: PlannedStep, common: Mapping[str, Any], *, rule: str) -> An
     return PipelineStepOperator.partial(map_index_template="{{ mlgate_setting }}", **settings).expand(
         index=list(step.instances)
     )
+
+
+def _retries(step: PlannedStep) -> dict[str, Any]:
+    """The step's own; a step without any leaves them to the DAG's defaults."""
+    retries = step.retries
+    if retries.count == 0:
+        return {}
+    return {
+        "retries": retries.count,
+        "retry_delay": timedelta(seconds=retries.delay),
+        "max_retry_delay": timedelta(seconds=retries.max_delay),
+        **backoff(retries.backoff),
+    }
 
 
 def code_digest(directory: Path) -> str:

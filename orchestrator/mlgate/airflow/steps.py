@@ -23,6 +23,7 @@ from mlgate.airflow.operators import (
     engine_of,
     failure_of,
     logged,
+    mask_values,
     refuse,
     text_of,
     user_of,
@@ -228,6 +229,7 @@ class PipelineStepOperator(_StepsOperator):
             if step.settings:
                 setting = step.settings[self.index]
                 context["mlgate_setting"] = ", ".join(f"{name}={value}" for name, value in setting.items())  # type: ignore[typeddict-unknown-key]
+            mask_values(step.secrets, {**self.options.env, **{name: str(one) for name, one in step.env.items()}})
             states = _states_before(run, step)
             self._skip_if(run, step, states)
             result = run.run_instance(step, self.index, states)

@@ -57,7 +57,13 @@ def test_a_dag_file_that_uses_our_operators_loads_few_modules_and_nothing_heavy(
 def test_every_example_loads_without_network_and_two_processes_serialize_it_alike(airflow: Airflow) -> None:
     first, second = (airflow.run("load.py", ROOT / "dags") for _ in range(2))
     assert (first["errors"], first["warnings"]) == ({}, [])
-    assert set(first["tasks"]) == {"scheduled_retraining", "score_on_promotion", "sweep"}
+    assert set(first["tasks"]) == {
+        "batch_scoring",
+        "promote_with_approval",
+        "scheduled_retraining",
+        "score_on_promotion",
+        "sweep",
+    }
     assert first["forms"] == second["forms"]
 
 
