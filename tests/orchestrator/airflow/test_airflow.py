@@ -91,6 +91,17 @@ def test_a_promotion_emits_the_models_asset_and_a_rejection_does_not(airflow: Ai
         assert store.get_model_version_by_alias("toy", "champion").version == 1
 
 
+def test_a_decorated_function_says_what_to_run(airflow: Airflow, tmp_path: Path) -> None:
+    project = project_dir(tmp_path / "toy", TOY)
+    env = {"TEST_PROJECT": str(project), "TEST_ACCURACY": "1", "MLGATE_HOME": os.environ["MLGATE_HOME"]}
+    seen = airflow.run("run.py", "decorated", env=env)
+    assert seen["tasks"] == {"train": "success", "tell": "success"}, seen["log"]
+    second, first = all_runs()
+    assert (first.metric("accuracy"), first.param("note")) == (0.5, seen["run_id"])
+    assert (second.metric("accuracy"), second.param("note")) == (0.5, "second")
+    assert first.info.user_id == "dag_test"
+
+
 def test_a_pipeline_is_the_same_under_airflow_as_under_the_local_runner(airflow: Airflow, tmp_path: Path) -> None:
     project = project_dir(tmp_path / "toy", PIPELINE_PROJECT)
     env = {"TEST_PROJECT": str(project), "TEST_ACCURACY": "1", "MLGATE_HOME": os.environ["MLGATE_HOME"]}

@@ -77,6 +77,12 @@ def test_a_dag_of_a_project_is_made_from_yaml_alone(airflow: Airflow, tmp_path: 
     tops = {name.split(".")[0] for name in seen["loaded"]}
     assert tops & {"docker", "boto3", "git", "pandas", "prefect", "sqlalchemy", "uvicorn", "alembic"} == set()
     assert seen["file"] == "imports_project.py"
+    before, after = seen["about"]
+    assert before.startswith(f"Pipeline `retrain` of `{project}`")
+    assert before != after
+    assert "a DAG file must not fetch it" in seen["problems"][0]
+    assert "mlgate deploy airflow https://host/team/iris.git --pipeline retrain" in seen["problems"][0]
+    assert "nothing" in seen["problems"][1]
     assert seen["edges"] == {
         "open": ["close", "flaky", "prepare"],
         "prepare": ["close", "train"],

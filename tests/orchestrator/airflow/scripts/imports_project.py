@@ -27,6 +27,27 @@ before = set(sys.modules)
 
 from mlgate.airflow import ProjectDag
 
-dag = ProjectDag("imports", source=sys.argv[1], pipeline="retrain", schedule=None)
+project = sys.argv[1]
+dag = ProjectDag("imports", source=project, pipeline="retrain", schedule=None)
+loaded = sorted(set(sys.modules) - before)
+with open(os.path.join(project, "train.py"), "a") as file:
+    file.write("# changed\n")
+changed = ProjectDag("imports_changed", source=project, pipeline="retrain", schedule=None)
+problems = []
+for source in ("https://host/team/iris.git", os.path.join(project, "nothing")):
+    try:
+        ProjectDag("bad", source=source, pipeline="retrain", commit="a" * 40, schedule=None)
+    except Exception as error:
+        problems.append(str(error))
 edges = {one.task_id: sorted(one.downstream_task_ids) for one in dag.tasks}
-print(json.dumps({"loaded": sorted(set(sys.modules) - before), "edges": edges, "file": os.path.basename(dag.fileloc)}))
+print(
+    json.dumps(
+        {
+            "loaded": loaded,
+            "edges": edges,
+            "file": os.path.basename(dag.fileloc),
+            "about": [dag.doc_md, changed.doc_md],
+            "problems": problems,
+        }
+    )
+)
