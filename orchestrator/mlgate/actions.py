@@ -124,12 +124,12 @@ def version_of(tracking: Tracking, action: Mapping[str, Any], *, idempotency_key
         if not text.isdecimal():
             raise UsageError(f"version: '{text}' is not the number of a version of {name}")
         return store.get_model_version(name, int(text))
+    source, run_id, model_id = locate_model(tracking, str(action["source"]))
     try:
         store.get_registered_model(name)
     except ResourceDoesNotExist:
         with contextlib.suppress(ResourceAlreadyExists):  # another step or engine may be faster
             store.create_registered_model(name)
-    source, run_id, model_id = locate_model(tracking, str(action["source"]))
     return store.create_model_version(
         name, source, run_id=run_id, model_id=model_id, idempotency_key=f"{idempotency_key}:version"
     )

@@ -18,7 +18,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("mlgate.cli.audit:audit", "Check and export the log of everything that promotion did."),
     "gate": ("mlgate.cli.gate:gate", "Judge model versions, replay past promotions, watch over health windows."),
     "lineage": ("mlgate.cli.models:lineage", "Show where a model version comes from."),
-    "models": ("mlgate.cli.models:models", "List, show, compare and protect registered models."),
+    "models": ("mlgate.cli.models:models", "Register, list, show, compare and protect models."),
     "promote": ("mlgate.cli.promote:promote", "Promote a model version through its gates."),
     "rollback": ("mlgate.cli.promote:rollback", "Move a champion back."),
     "users": ("mlgate.cli.users:users", "Add users of a shared server, give them tokens, take them away."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mlgate.cli.output import json_option, print_json, print_table, store_option
 
 @click.group()
 def models() -> None:
-    """Look at registered models and protect them."""
+    """Register models, look at them and protect them."""
 
 
 @models.command("list")
@@ -46,6 +47,28 @@ def list_(tracking_uri: str | None, as_json: bool) -> None:
         for model in found
     ]
     print_table(["model", "newest", "aliases", "stages", "changed"], rows, empty="no models are registered")
+
+
+@models.command()
+@click.argument("model")
+@click.argument("source")
+@store_option
+@json_option
+def register(model: str, source: str, tracking_uri: str | None, as_json: bool) -> None:
+    """Make the model at SOURCE the next version of MODEL, which is created if need be.
+
+    SOURCE is runs:/RUN_ID/PATH, models:/MODEL/VERSION, models:/MODEL_ID or an artifact URI.
+    """
+    from mlgate.actions import version_of
+    from mlgate_tracking.governance import encode
+
+    with desk(tracking_uri, None) as at:
+        key = f"register-{uuid.uuid4().hex}"  # the client may have to ask twice
+        made = version_of(at.tracking, {"model": model, "source": source}, idempotency_key=key)
+    if as_json:
+        print_json(encode(made))
+        return
+    click.echo(f"{made.name} version {made.version}")
 
 
 @models.command()

@@ -14,6 +14,7 @@ import pytest
 from mlgate.cli.main import call, cli
 from mlgate.settings import load_settings
 from mlgate_tracking.client import connect
+from mlgate_tracking.entities import ModelOutput
 from mlgate_tracking.governance import Target
 from tests.support.receiver import Receiver, receiving
 from tests.support.registry import version_with_run
@@ -226,3 +227,26 @@ def test_functions_of_a_policy_stand_beside_it(mlgate: Command, policy: Path, tm
         mlgate("gate", "check", "iris", version, "--policy", policy, "--directory", tmp_path)[0] for version in "123"
     ]
     assert codes == [1, 0, 0]
+
+
+def test_a_model_of_a_run_is_registered_whichever_client_logged_it(mlgate: Command, tmp_path: Path) -> None:
+    settings = load_settings()
+    with connect(settings.tracking_uri) as store:
+        run = store.create_run("0").info
+        kept_apart = store.create_logged_model("0", name="forest", source_run_id=run.run_id)
+        store.log_outputs(run.run_id, [ModelOutput(kept_apart.model_id)])
+    for root in (f"{run.artifact_uri}/tree", kept_apart.artifact_uri):
+        folder = settings.home / "artifacts" / root.removeprefix("mlflow-artifacts:/")
+        folder.mkdir(parents=True)
+        (folder / "MLmodel").write_text("{}")
+    assert mlgate("models", "register", "fresh", f"runs:/{run.run_id}/tree")[1] == "fresh version 1\n"
+    made = data(mlgate("models", "register", "fresh", f"runs:/{run.run_id}/forest", "--json"))
+    assert (made["version"], made["run_id"], made["source"]) == (2, run.run_id, kept_apart.artifact_uri)
+
+
+def test_what_is_no_model_is_not_registered_and_leaves_no_model_behind(mlgate: Command) -> None:
+    with connect(load_settings().tracking_uri) as store:
+        run_id = store.create_run("0").info.run_id
+    code, _, err = mlgate("models", "register", "fresh", f"runs:/{run_id}/nothing")
+    assert (code, err) == (2, f"error: runs:/{run_id}/nothing: no model there (no file MLmodel)\n")
+    assert "fresh" not in mlgate("models", "list")[1]
