@@ -37,12 +37,13 @@ def _postgresql_directories() -> list[Path]:
 
 
 class PostgreSQL:
-    """A server of its own. Its settings skip the wait for the disk but not the write, so it survives being killed."""
+    """A server of its own. Unless `durable`, it skips the wait for the disk but not the write: it survives a kill."""
 
     kind = "postgresql"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
+        self._options = "" if durable else "-F"
         self.port = free_port()
         self._as: list[str] = []
         if os.geteuid() == 0:  # it refuses to run as root
@@ -53,7 +54,9 @@ class PostgreSQL:
         self.start()
 
     def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.directory} -F -c max_connections=200"
+        options = (
+            f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.directory} -c max_connections=200 {self._options}"
+        )
         self._run("pg_ctl", "-w", "-l", str(self.directory / "log"), "-o", options, "start")
 
     def stop(self, mode: str = "immediate") -> None:
@@ -148,10 +151,10 @@ class MariaDB:
 
 
 @contextlib.contextmanager
-def postgresql() -> Iterator[PostgreSQL]:
+def postgresql(*, durable: bool = False) -> Iterator[PostgreSQL]:
     require(_find("initdb", *_postgresql_directories()) is not None, "PostgreSQL (apt: postgresql)")
     with _directory() as directory:
-        server = PostgreSQL(directory)
+        server = PostgreSQL(directory, durable=durable)
         try:
             yield server
         finally:

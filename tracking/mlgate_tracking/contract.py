@@ -431,6 +431,21 @@ class Store(Promotions, Users):
 class ServerStore(Store):
     """A store that can stand behind a server: also traces and webhooks, which only clients of MLflow's API ask for."""
 
+    # --- runs as the server sends them --------------------------------------------------------------------------
+
+    @abstractmethod
+    def search_run_documents(
+        self,
+        experiment_ids: Sequence[str],
+        *,
+        filter_string: str | None = None,
+        order_by: Sequence[str] = (),
+        view_type: ViewType = ViewType.ACTIVE_ONLY,
+        max_results: int = 1000,
+        page_token: str | None = None,
+    ) -> Page[dict[str, Any]]:
+        """`search_runs`, each run as `wire.run_to_wire` gives it: no entity is made for a metric, param or tag."""
+
     # --- traces: what is known of them; their spans are artifacts -----------------------------------------------
 
     @abstractmethod

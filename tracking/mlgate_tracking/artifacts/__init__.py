@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class ArtifactWriter(Protocol):
     """One file on its way in. Used with `with`: leaving the block normally commits, an exception aborts."""
 
-    def write(self, chunk: bytes) -> None:
-        """Take the next bytes; returns when there is room for more."""
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Take the next bytes; returns when there is room for more, and the chunk is the caller's again."""
         ...
 
     def commit(self) -> int:

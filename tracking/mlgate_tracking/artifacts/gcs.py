@@ -167,7 +167,7 @@ class GcsWriter(Writer):
         self._size = 0
         self._closed = False
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | memoryview) -> None:
         assert not self._closed, "the file is closed"
         self._buffer += chunk
         self._size += len(chunk)

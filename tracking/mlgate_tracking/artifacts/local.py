@@ -194,7 +194,7 @@ class LocalWriter(Writer):
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor: int | None = os.open(self._partial, flags, 0o666)
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | memoryview) -> None:
         assert self._descriptor is not None, "the file is closed"
         view = memoryview(chunk)
         with self._repository._translated(self._path):
@@ -257,6 +257,11 @@ class _Chunks:
         if self._left is not None:
             self._left -= len(chunk)
         return chunk
+
+    def fileno(self) -> int:
+        """The descriptor, for whoever can have the kernel copy the file."""
+        assert self._descriptor is not None, "the file is closed"
+        return self._descriptor
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

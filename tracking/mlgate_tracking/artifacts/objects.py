@@ -176,7 +176,7 @@ class ObjectWriter(Writer):
         self._waiting: deque[Future[Any]] = deque()
         self._closed = False
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | memoryview) -> None:
         assert not self._closed, "the file is closed"
         self._buffer += chunk
         self._size += len(chunk)

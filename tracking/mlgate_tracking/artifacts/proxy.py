@@ -196,7 +196,7 @@ class ProxyWriter(Writer):
         self._safe = safe
         self._file: IO[bytes] | None = tempfile.NamedTemporaryFile(prefix="mlgate-upload-")  # noqa: SIM115 - kept open
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | memoryview) -> None:
         assert self._file is not None, "the file is closed"
         self._file.write(chunk)
 

@@ -34,6 +34,7 @@ from mlgate_tracking.server.routes import (
 )
 from mlgate_tracking.server.routes import server_info as info
 from mlgate_tracking.server.settings import ServerSettings
+from mlgate_tracking.server.shortcut import Shortcut
 from mlgate_tracking.server.state import ServerState
 
 SERVER_VERSION = "0.1.0"
@@ -85,7 +86,9 @@ def create_app(store: ServerStore, settings: ServerSettings | None = None) -> AS
     app = Authentication(app, state)
     app = BrowserGuard(app, settings)
     app = Measured(app, state.measurements, log=settings.access_log)
-    return StaticPrefix(app, settings.static_prefix) if settings.static_prefix.strip("/") else app
+    if settings.static_prefix.strip("/"):
+        app = StaticPrefix(app, settings.static_prefix)
+    return Shortcut(app, state.threads)
 
 
 def _routes(state: ServerState) -> list[BaseRoute]:

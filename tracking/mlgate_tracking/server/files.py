@@ -8,12 +8,13 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial, wraps
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from mlgate_tracking.artifacts import ArtifactRepository, ArtifactWriter
 from mlgate_tracking.artifacts.paths import safe_path
@@ -22,6 +23,7 @@ from mlgate_tracking.server.access import check_may_write
 from mlgate_tracking.server.api import FAMILIES, error_body
 from mlgate_tracking.server.endpoints import Call
 from mlgate_tracking.server.settings import MEBIBYTE
+from mlgate_tracking.server.shortcut import RECEIVE, SEND, in_thread
 from mlgate_tracking.server.state import ServerState
 
 BLOCK = MEBIBYTE
@@ -81,7 +83,7 @@ class Files:
         return answer
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._state.threads, work)
+        return await in_thread(self._state.threads, work)
 
     def _call(self, request: Request) -> Call:
         return self._state.call(request.scope)
@@ -160,26 +162,32 @@ class Files:
     # --- streams ----------------------------------------------------------------------------------------------------
 
     async def _receive_file(self, request: Request, writer: ArtifactWriter, limit: int | None = None) -> int:
-        """Hand the body to a thread block by block; the next block is received while one is being written."""
-        size = 0
+        """Write the body in threads while more of it arrives; its size."""
+        counted = _Counted(writer, limit)
+        try:
+            length, around = _length(request), request.scope.get("extensions", {}).get(RECEIVE)
+            if length is not None and around is not None:
+                await around(length, counted.write)
+            else:
+                await self._write_blocks(request, counted)
+            if limit is None or counted.size:
+                await self._in_thread(writer.commit)
+        finally:
+            await self._in_thread(writer.abort)
+        return counted.size
+
+    async def _write_blocks(self, request: Request, counted: _Counted) -> None:
         writing: asyncio.Future[None] | None = None
         try:
             async for block in _blocks(request):
-                size += sum(map(len, block))
-                if limit is not None and size > limit:
-                    raise InvalidParameterValue(f"the file is longer than {limit} bytes; log it with a client instead")
                 if writing is not None:
                     await writing
-                writing = asyncio.ensure_future(self._in_thread(partial(_write_all, writer, block)))
+                writing = asyncio.ensure_future(self._in_thread(partial(counted.write_all, block)))
             if writing is not None:
                 await writing
-            if limit is None or size:
-                await self._in_thread(writer.commit)
         finally:
             if writing is not None and not writing.done():
                 await asyncio.wait([writing])
-            await self._in_thread(writer.abort)
-        return size
 
     async def _send_file(self, request: Request, repository: Callable[[], ArtifactRepository], path: str) -> Response:
         safe = safe_path(path)
@@ -202,11 +210,15 @@ class Files:
             "Content-Disposition": _disposition(safe.rpartition("/")[2]),
             "X-Content-Type-Options": "nosniff",
         }
-        partial = end - start < size
-        if partial:
+        status = 200
+        if end - start < size:
+            status = 206
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
         media_type = mimetypes.guess_type(safe)[0] or "application/octet-stream"
-        return StreamingResponse(self._stream(chunks), 206 if partial else 200, headers, media_type)
+        # What comes from a file says so; compression has to see the bytes.
+        if hasattr(chunks, "fileno") and SEND in request.scope.get("extensions", {}) and not self._state.settings.gzip:
+            return _FileAnswer(chunks, start, end - start, status, headers, media_type)
+        return StreamingResponse(self._stream(chunks), status, headers, media_type)
 
     async def _stream(self, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
         try:
@@ -218,9 +230,49 @@ class Files:
                 close()
 
 
-def _write_all(writer: ArtifactWriter, block: list[bytes]) -> None:
-    for chunk in block:
-        writer.write(chunk)
+class _FileAnswer(Response):
+    """Bytes of an open file, which the server's connection copies by itself."""
+
+    def __init__(
+        self, chunks: Any, offset: int, count: int, status: int, headers: dict[str, str], media_type: str
+    ) -> None:
+        super().__init__(None, status, headers, media_type)
+        self._chunks = chunks
+        self._message = {"type": SEND, "file": chunks.fileno(), "offset": offset, "count": count}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send(self._message)
+        finally:
+            self._chunks.close()
+
+
+class _Counted:
+    """A writer that counts, and refuses more than `limit` bytes."""
+
+    def __init__(self, writer: ArtifactWriter, limit: int | None) -> None:
+        self._writer = writer
+        self._limit = limit
+        self.size = 0
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        self.size += len(chunk)
+        if self._limit is not None and self.size > self._limit:
+            raise InvalidParameterValue(f"the file is longer than {self._limit} bytes; log it with a client instead")
+        self._writer.write(chunk)
+
+    def write_all(self, block: list[bytes]) -> None:
+        for chunk in block:
+            self.write(chunk)
+
+
+def _length(request: Request) -> int | None:
+    """The announced length of a body that comes as it is."""
+    length = request.headers.get("content-length", "")
+    encodings = {request.headers.get(name, "identity").lower() for name in ("content-encoding", "transfer-encoding")}
+    plain = encodings == {"identity"}
+    return int(length) if plain and length.isascii() and length.isdigit() else None
 
 
 async def _blocks(request: Request) -> AsyncIterator[list[bytes]]:

@@ -62,7 +62,7 @@ class Measured:
             if message["type"] == "http.response.start":
                 status = message["status"]
             else:
-                sent += len(message.get("body", b""))
+                sent += len(message.get("body", b"")) + message.get("count", 0)
             await send(message)
 
         self._measurements.in_flight += 1

@@ -39,9 +39,14 @@ class Database(ABC):
         """Run work in a read-only transaction that sees one state of the data."""
         return self._persist(lambda: self._read(work))
 
-    def write(self, work: Work[T]) -> T:
-        """Run work in a transaction; its result comes back once the data is durable. All of it or nothing."""
-        return self._persist(lambda: self._write(work))
+    def write(self, work: Work[T], *, streamed: bool = False) -> T:
+        """Run work in a transaction; its result comes back once the data is durable. All of it or nothing.
+
+        Args:
+            streamed: the work does not ask how many rows it changed, so a server need not answer each of its writes
+                before it gets the next.
+        """
+        return self._persist(lambda: self._write(work, streamed))
 
     @abstractmethod
     def close(self) -> None:
@@ -51,7 +56,7 @@ class Database(ABC):
     def _read(self, work: Work[T]) -> T: ...
 
     @abstractmethod
-    def _write(self, work: Work[T]) -> T: ...
+    def _write(self, work: Work[T], streamed: bool) -> T: ...
 
     def _persist(self, call: Callable[[], T]) -> T:
         """Run a transaction again when it lost a race or the database went away, with growing pauses."""

@@ -7,12 +7,16 @@ SQLAlchemy expressions. Text costs a tenth of an expression per call and keeps S
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 _PLACEHOLDER = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
+
+_VALUES = re.compile(r"VALUES \([^)]*\)")
 
 _SQLITE_CONSTRAINT_UNIQUE = 2067
 _SQLITE_CONSTRAINT_PRIMARYKEY = 1555
@@ -46,6 +50,14 @@ class Dialect:
     def text(self, sql: str) -> str:
         return sql
 
+    def reader(self, raw: Any) -> Any:
+        """A cursor of the driver's connection for statements that give rows."""
+        return raw.cursor()
+
+    def streaming(self, _raw: Any) -> AbstractContextManager[object]:
+        """Let the connection send statements before the ones ahead of them are answered; an error comes at the end."""
+        return nullcontext()
+
     def insert(self, table: str, columns: Sequence[str]) -> str:
         return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(f':{column}' for column in columns)})"
 
@@ -67,6 +79,13 @@ class Dialect:
         new = ", ".join(f"excluded.{column}" for column in rank)
         old = ", ".join(f"{table}.{column}" for column in rank)
         return f"{self.upsert(table, columns, conflict)} WHERE ({new}) > ({old})"
+
+    def write_rows(self, cursor: Any, sql: str, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run one of the inserts above for several rows, all of the same columns."""
+        # Values by position: the driver looks names up one by one, row by row.
+        columns = tuple(rows[0])
+        values = map(itemgetter(*columns), rows) if len(columns) > 1 else ((row[columns[0]],) for row in rows)
+        cursor.executemany(_question_marks(sql), values)
 
     def trouble(self, error: BaseException) -> Trouble:
         import sqlite3
@@ -93,8 +112,22 @@ class PostgreSQL(Dialect):
     def text(self, sql: str) -> str:
         return _percent_placeholders(sql)
 
+    def reader(self, raw: Any) -> Any:
+        return raw.cursor(binary=True)  # numbers as such, which need not be read from text
+
+    def streaming(self, raw: Any) -> AbstractContextManager[object]:
+        import psycopg
+
+        # An old client library of PostgreSQL's own does not know it.
+        return raw.pipeline() if psycopg.Pipeline.is_supported() else nullcontext()
+
     def insert_returning(self, table: str, columns: Sequence[str], key: str) -> str:
         return f"{self.insert(table, columns)} RETURNING {key}"
+
+    def write_rows(self, cursor: Any, sql: str, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        # A column travels as one array: a thousand rows are one statement instead of a thousand.
+        columns = tuple(rows[0])
+        cursor.execute(_from_arrays(sql, table, columns), [[row[column] for row in rows] for column in columns])
 
     def trouble(self, error: BaseException) -> Trouble:
         import psycopg
@@ -123,6 +156,9 @@ class MySQL(Dialect):
 
     def text(self, sql: str) -> str:
         return _percent_placeholders(sql)
+
+    def write_rows(self, cursor: Any, sql: str, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        cursor.executemany(self.text(sql), rows)  # the driver makes one statement of them
 
     def insert_missing(self, table: str, columns: Sequence[str], conflict: Sequence[str]) -> str:
         # Not INSERT IGNORE: that also swallows values that are too long.
@@ -160,6 +196,27 @@ class MySQL(Dialect):
         if code in _MYSQL_REFUSED:
             return Trouble.REFUSED
         return Trouble.AWAY if code in _MYSQL_AWAY else Trouble.OTHER
+
+
+@cache
+def _question_marks(sql: str) -> str:
+    return _PLACEHOLDER.sub("?", sql)
+
+
+@cache
+def _from_arrays(sql: str, table: str, columns: tuple[str, ...]) -> str:
+    """An insert of `VALUES (...)` as one that takes an array for each column."""
+    from sqlalchemy import Double, Integer
+
+    from mlgate_tracking.store.tables import metadata
+
+    def array(column: str) -> str:
+        kind = metadata.tables[table].c[column].type
+        # Text as such: a cast to the column's own length would cut what is too long without a word.
+        return "bigint[]" if isinstance(kind, Integer) else "float8[]" if isinstance(kind, Double) else "text[]"
+
+    arrays = ", ".join(f"%s::{array(column)}" for column in columns)
+    return _VALUES.sub(f"SELECT * FROM unnest({arrays})", sql, count=1)
 
 
 @cache

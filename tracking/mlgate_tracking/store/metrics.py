@@ -27,13 +27,14 @@ def write_metrics(tx: Transaction, keys: KeyTable, run: RunRow, points: Sequence
     if not points:
         return
     ids = keys.intern(tx, {point.key for point in points})
+    run_pk = run.run_pk
     rows = []
     latest: dict[int, dict[str, Any]] = {}
     for point in points:
         key_id = ids[point.key]
-        value, is_nan = double_columns(float(point.value))
+        value, is_nan = double_columns(point.value)
         row = {
-            "run_pk": run.run_pk,
+            "run_pk": run_pk,
             "key_id": key_id,
             "timestamp": point.timestamp,
             "step": point.step,
@@ -41,8 +42,8 @@ def write_metrics(tx: Transaction, keys: KeyTable, run: RunRow, points: Sequence
             "is_nan": is_nan,
         }
         rows.append(row)
-        best = latest.get(key_id)
-        if best is None or _rank(row) > _rank(best):
+        best = latest.setdefault(key_id, row)
+        if best is not row and _rank(row) > _rank(best):
             latest[key_id] = row
     tx.insert_missing("metrics", rows, ["run_pk", "key_id", *_POINT])
     tx.upsert_greater(

@@ -37,17 +37,21 @@ class StorePart:
     def read(self, work: Work[T]) -> T:
         return self.database.read(work)
 
-    def write(self, work: Work[T]) -> T:
-        """Run work in a write transaction, after seeing that this view's attempt is still the current one."""
+    def write(self, work: Work[T], *, streamed: bool = False) -> T:
+        """Run work in a write transaction, after seeing that this view's attempt is still the current one.
+
+        Args:
+            streamed: see `Database.write`.
+        """
         fence = self.fence
         if fence is None:
-            return self.database.write(work)
+            return self.database.write(work, streamed=streamed)
 
         def fenced(tx: Transaction) -> T:
             require_current(tx, fence)
             return work(tx)
 
-        return self.database.write(fenced)
+        return self.database.write(fenced, streamed=streamed)
 
     def acting(self, claimed: str) -> Actor:
         """In whose name a write is recorded: that of the known user, or else whatever name came with it."""

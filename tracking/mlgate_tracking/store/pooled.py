@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -57,10 +57,11 @@ class PooledDatabase(Database):
         transaction.committed()
         return result
 
-    def _write(self, work: Work[T]) -> T:
+    def _write(self, work: Work[T], streamed: bool) -> T:
         with self._connect() as connection, self._connected(connection):
             transaction = self._transaction(connection)
-            result = work(transaction)
+            with self.dialect.streaming(connection.connection.dbapi_connection) if streamed else nullcontext():
+                result = work(transaction)
             connection.commit()
         transaction.committed()
         return result

@@ -97,7 +97,7 @@ class RunDataStore(StorePart):
             write_metrics(tx, self.keys, run, metrics)
             write_tags(tx, self.keys, run, new_tags)
 
-        self.write(work)
+        self.write(work, streamed=True)
 
     def delete_tag(self, run_id: str, key: str) -> None:
         def work(tx: Transaction) -> None:

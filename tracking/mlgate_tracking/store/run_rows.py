@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from mlgate_tracking.entities import (
     Dataset,
@@ -24,8 +24,7 @@ from mlgate_tracking.errors import InvalidParameterValue, PermissionDenied, Reso
 from mlgate_tracking.store.keys import KeyTable
 from mlgate_tracking.store.transaction import Row, Transaction
 from mlgate_tracking.store.values import double_from
-
-Attribute = TypeVar("Attribute", Param, Tag)
+from mlgate_tracking.wire import Json, run_to_wire
 
 
 class RunRow(NamedTuple):
@@ -94,99 +93,137 @@ def run_info(row: RunRow) -> RunInfo:
     )
 
 
+Attributes = list[tuple[str, str]]
+"""Names and values of params or tags, sorted."""
+
+
+class RunParts(NamedTuple):
+    """A run as rows: what entities and answers are made of.
+
+    Attributes:
+        metrics: name, value, is_nan, timestamp, step of each latest point, sorted by name.
+    """
+
+    row: RunRow
+    metrics: list[tuple[str, float, int, int, int]]
+    params: Attributes
+    tags: Attributes
+    dataset_inputs: list[DatasetInput]
+    model_inputs: list[str]
+    model_outputs: list[ModelOutput]
+
+
 def hydrate_runs(tx: Transaction, keys: KeyTable, run_rows: Iterable[Row]) -> list[Run]:
     """Whole runs for rows of `RUN_COLUMNS`, in the same order; as many statements for a thousand as for one."""
-    rows = [RunRow._make(row) for row in run_rows]
-    if not rows:
+    return [_run(parts) for parts in run_parts(tx, keys, run_rows)]
+
+
+def _run(parts: RunParts) -> Run:
+    data = RunData(
+        metrics=tuple(
+            Metric(name, double_from(value, is_nan), timestamp, step)
+            for name, value, is_nan, timestamp, step in parts.metrics
+        ),
+        params=tuple(Param(name, value) for name, value in parts.params),
+        tags=tuple(Tag(name, value) for name, value in parts.tags),
+    )
+    return _run_with(data, parts)
+
+
+def _run_with(data: RunData, parts: RunParts) -> Run:
+    return Run(
+        info=run_info(parts.row),
+        data=data,
+        inputs=RunInputs(dataset_inputs=tuple(parts.dataset_inputs), model_inputs=tuple(parts.model_inputs)),
+        outputs=tuple(parts.model_outputs),
+    )
+
+
+def run_documents(tx: Transaction, keys: KeyTable, run_rows: Iterable[Row]) -> list[Json]:
+    """The same runs as `wire.run_to_wire` gives, without an object for every metric, param and tag on the way."""
+    return [_document(parts) for parts in run_parts(tx, keys, run_rows)]
+
+
+def _document(parts: RunParts) -> Json:
+    document = run_to_wire(_run_with(RunData(), parts))
+    data = document["data"]
+    if parts.metrics:
+        data["metrics"] = [
+            # An infinity is stored as the largest double.
+            {"key": name, "value": "NaN" if is_nan else value, "timestamp": timestamp, "step": step}
+            for name, value, is_nan, timestamp, step in parts.metrics
+        ]
+    if parts.params:
+        data["params"] = [{"key": name, "value": value} for name, value in parts.params]
+    if parts.tags:
+        data["tags"] = [{"key": name, "value": value} for name, value in parts.tags]
+    return document
+
+
+def run_parts(tx: Transaction, keys: KeyTable, run_rows: Iterable[Row]) -> list[RunParts]:
+    """What belongs to rows of `RUN_COLUMNS`, in the same order; as many statements for a thousand as for one."""
+    parts = {row[0]: RunParts(RunRow._make(row), [], [], [], [], [], []) for row in run_rows}
+    if not parts:
         return []
-    pks = [row.run_pk for row in rows]
-    metrics = _latest_metrics(tx, keys, pks)
-    params = _attributes(tx, keys, "params", Param, pks)
-    tags = _attributes(tx, keys, "tags", Tag, pks)
-    datasets = _dataset_inputs(tx, pks)
-    models_in, models_out = _models(tx, pks)
-    return [
-        Run(
-            info=run_info(row),
-            data=RunData(
-                metrics=tuple(metrics.get(row.run_pk, ())),
-                params=tuple(params.get(row.run_pk, ())),
-                tags=tuple(tags.get(row.run_pk, ())),
-            ),
-            inputs=RunInputs(
-                dataset_inputs=tuple(datasets.get(row.run_pk, ())), model_inputs=tuple(models_in.get(row.run_pk, ()))
-            ),
-            outputs=tuple(models_out.get(row.run_pk, ())),
-        )
-        for row in rows
-    ]
+    listed = f"run_pk IN ({', '.join(map(str, parts))})"
+    _add_metrics(tx, keys, parts, listed)
+    _add_attributes(tx, keys, "params", {pk: found.params for pk, found in parts.items()}, listed)
+    _add_attributes(tx, keys, "tags", {pk: found.tags for pk, found in parts.items()}, listed)
+    if _add_models(tx, parts, listed):
+        _add_dataset_inputs(tx, parts, listed)
+    return list(parts.values())
 
 
-def _in(pks: Sequence[int]) -> str:
-    return f"run_pk IN ({', '.join(map(str, pks))})"
-
-
-def _latest_metrics(tx: Transaction, keys: KeyTable, pks: Sequence[int]) -> dict[int, list[Metric]]:
-    rows = tx.rows(f"SELECT run_pk, key_id, value, is_nan, timestamp, step FROM latest_metrics WHERE {_in(pks)}")
+def _add_metrics(tx: Transaction, keys: KeyTable, parts: dict[int, RunParts], listed: str) -> None:
+    rows = tx.rows(f"SELECT run_pk, key_id, value, is_nan, timestamp, step FROM latest_metrics WHERE {listed}")
     names = keys.names(tx, {row[1] for row in rows})
-    found: dict[int, list[Metric]] = {}
+    found = {pk: each.metrics for pk, each in parts.items()}
     for run_pk, key_id, value, is_nan, timestamp, step in rows:
-        point = Metric(names[key_id], double_from(value, is_nan), timestamp, step)
-        found.setdefault(run_pk, []).append(point)
-    for points in found.values():
-        points.sort(key=_key)
-    return found
+        found[run_pk].append((names[key_id], value, is_nan, timestamp, step))
+    for metrics in found.values():
+        metrics.sort()
 
 
-def _attributes(
-    tx: Transaction, keys: KeyTable, table: str, kind: type[Attribute], pks: Sequence[int]
-) -> dict[int, list[Attribute]]:
-    rows = tx.rows(f"SELECT run_pk, key_id, value FROM {table} WHERE {_in(pks)}")
+def _add_attributes(tx: Transaction, keys: KeyTable, table: str, found: dict[int, Attributes], listed: str) -> None:
+    rows = tx.rows(f"SELECT run_pk, key_id, value FROM {table} WHERE {listed}")
     names = keys.names(tx, {row[1] for row in rows})
-    found: dict[int, list[Attribute]] = {}
     for run_pk, key_id, value in rows:
-        found.setdefault(run_pk, []).append(kind(names[key_id], value))
+        found[run_pk].append((names[key_id], value))
     for attributes in found.values():
-        attributes.sort(key=_key)
-    return found
+        attributes.sort()
 
 
-def _key(attribute: Metric | Param | Tag) -> str:
-    return attribute.key
-
-
-def _dataset_inputs(tx: Transaction, pks: Sequence[int]) -> dict[int, list[DatasetInput]]:
+def _add_dataset_inputs(tx: Transaction, parts: dict[int, RunParts], listed: str) -> None:
     rows = tx.rows(
         "SELECT i.run_pk, i.dataset_pk, d.name, d.digest, d.source_type, d.source, d.schema_json, d.profile "
         "FROM dataset_inputs i JOIN datasets d ON d.dataset_pk = i.dataset_pk "
-        f"WHERE i.{_in(pks)} ORDER BY i.run_pk, i.dataset_pk"
+        f"WHERE i.{listed} ORDER BY i.run_pk, i.dataset_pk"
     )
-    if not rows:
-        return {}
     tags: dict[tuple[int, int], list[Tag]] = {}
     for run_pk, dataset_pk, name, value in tx.rows(
-        f"SELECT run_pk, dataset_pk, name, value FROM dataset_input_tags WHERE {_in(pks)} ORDER BY name"
+        f"SELECT run_pk, dataset_pk, name, value FROM dataset_input_tags WHERE {listed} ORDER BY name"
     ):
         tags.setdefault((run_pk, dataset_pk), []).append(Tag(name, value))
-    found: dict[int, list[DatasetInput]] = {}
     for run_pk, dataset_pk, *fields in rows:
         given = DatasetInput(Dataset(*fields), tuple(tags.get((run_pk, dataset_pk), ())))
-        found.setdefault(run_pk, []).append(given)
-    return found
+        parts[run_pk].dataset_inputs.append(given)
 
 
-def _models(tx: Transaction, pks: Sequence[int]) -> tuple[dict[int, list[str]], dict[int, list[ModelOutput]]]:
-    models_in: dict[int, list[str]] = {}
-    models_out: dict[int, list[ModelOutput]] = {}
-    for run_pk, model_id, step, is_output in tx.rows(
-        f"SELECT run_pk, model_id, 0, 0 FROM model_inputs WHERE {_in(pks)} "
-        f"UNION ALL SELECT run_pk, model_id, step, 1 FROM model_outputs WHERE {_in(pks)} ORDER BY 1, 2"
+def _add_models(tx: Transaction, parts: dict[int, RunParts], listed: str) -> bool:
+    """Add the models that runs read and made; whether any of the runs reads a dataset, too."""
+    datasets = False
+    for run_pk, model_id, step, kind in tx.rows(
+        f"SELECT run_pk, model_id, 0, 0 FROM model_inputs WHERE {listed} "
+        f"UNION ALL SELECT run_pk, model_id, step, 1 FROM model_outputs WHERE {listed} "
+        f"UNION ALL SELECT run_pk, '', 0, 2 FROM dataset_inputs WHERE {listed} ORDER BY 1, 2"
     ):
-        if is_output:
-            models_out.setdefault(run_pk, []).append(ModelOutput(model_id, step))
+        if kind == 0:
+            parts[run_pk].model_inputs.append(model_id)
+        elif kind == 1:
+            parts[run_pk].model_outputs.append(ModelOutput(model_id, step))
         else:
-            models_in.setdefault(run_pk, []).append(model_id)
-    return models_in, models_out
+            datasets = True
+    return datasets
 
 
 __all__ = [
@@ -196,6 +233,8 @@ __all__ = [
     "find_run",
     "hydrate_runs",
     "require_active",
+    "run_documents",
     "run_info",
+    "run_parts",
     "writable_run",
 ]

@@ -176,7 +176,7 @@ class SQLiteDatabase(Database):
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    def _write(self, work: Work[T]) -> T:
+    def _write(self, work: Work[T], _streamed: bool) -> T:
         request = _Request(work)
         with self._mutex:
             self._refuse_when_closed()

@@ -35,14 +35,14 @@ class Transaction:
         return self._core()
 
     def rows(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Row]:
-        cursor = self._raw.cursor()
+        cursor = self.dialect.reader(self._raw)
         cursor.execute(self.dialect.text(sql), params or {})
         found: list[Row] = list(cursor.fetchall())
         cursor.close()
         return found
 
     def row(self, sql: str, params: Mapping[str, Any] | None = None) -> Row | None:
-        cursor = self._raw.cursor()
+        cursor = self.dialect.reader(self._raw)
         cursor.execute(self.dialect.text(sql), params or {})
         found: Row | None = cursor.fetchone()
         cursor.close()
@@ -55,16 +55,6 @@ class Transaction:
         count: int = cursor.rowcount
         cursor.close()
         return count
-
-    def change_many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        if not rows:
-            return
-        cursor = self._raw.cursor()
-        if len(rows) == 1:  # drivers prepare for many at a price
-            cursor.execute(self.dialect.text(sql), rows[0])
-        else:
-            cursor.executemany(self.dialect.text(sql), rows)
-        cursor.close()
 
     # --- inserts, which the databases spell differently -------------------------------------------------------------
 
@@ -80,26 +70,35 @@ class Transaction:
         return made
 
     def insert_many(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert rows; these and those of the methods below all have the same columns."""
         if rows:
-            self.change_many(_insert(self.dialect, table, tuple(rows[0])), rows)
+            self._write_rows(_insert(self.dialect, table, tuple(rows[0])), table, rows)
 
     def insert_missing(self, table: str, rows: Sequence[Mapping[str, Any]], conflict: Sequence[str]) -> None:
         """Insert the rows whose key columns (`conflict`) are new; leave the others as they are."""
         if rows:
-            self.change_many(_insert_missing(self.dialect, table, tuple(rows[0]), tuple(conflict)), rows)
+            self._write_rows(_insert_missing(self.dialect, table, tuple(rows[0]), tuple(conflict)), table, rows)
 
     def upsert(self, table: str, rows: Sequence[Mapping[str, Any]], conflict: Sequence[str]) -> None:
-        """Insert rows, or overwrite those with the same key columns."""
+        """Insert rows of different keys, or overwrite those with the same key columns."""
         if rows:
-            self.change_many(_upsert(self.dialect, table, tuple(rows[0]), tuple(conflict)), rows)
+            self._write_rows(_upsert(self.dialect, table, tuple(rows[0]), tuple(conflict)), table, rows)
 
     def upsert_greater(
         self, table: str, rows: Sequence[Mapping[str, Any]], conflict: Sequence[str], rank: Sequence[str]
     ) -> None:
-        """Insert rows, or overwrite those with the same key columns whose `rank` columns compare smaller."""
+        """Insert rows of different keys, or overwrite those with the same key whose `rank` columns compare smaller."""
         if rows:
             sql = _upsert_greater(self.dialect, table, tuple(rows[0]), tuple(conflict), tuple(rank))
-            self.change_many(sql, rows)
+            self._write_rows(sql, table, rows)
+
+    def _write_rows(self, sql: str, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        cursor = self._raw.cursor()
+        if len(rows) == 1:  # drivers prepare for many at a price
+            cursor.execute(self.dialect.text(sql), rows[0])
+        else:
+            self.dialect.write_rows(cursor, sql, table, rows)
+        cursor.close()
 
     # --- after the commit -------------------------------------------------------------------------------------------
 

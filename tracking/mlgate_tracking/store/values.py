@@ -17,11 +17,10 @@ def text_hash(value: str) -> int:
 
 def double_columns(value: float) -> tuple[float, int]:
     """(value, is_nan) as stored: NaN is (0, 1), infinities become the largest doubles."""
-    if math.isnan(value):
-        return 0.0, 1
-    if math.isinf(value):
-        return math.copysign(LARGEST_DOUBLE, value), 0
-    return value, 0
+    number = float(value)
+    if -LARGEST_DOUBLE <= number <= LARGEST_DOUBLE:
+        return number, 0
+    return (0.0, 1) if math.isnan(number) else (math.copysign(LARGEST_DOUBLE, number), 0)
 
 
 def double_from(value: float, is_nan: int) -> float:

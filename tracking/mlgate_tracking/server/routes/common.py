@@ -40,6 +40,8 @@ class MetricIn(Request, frozen=True):
     dataset_digest: str | None = None
 
     def entity(self) -> Metric:
+        if not (self.model_id or self.dataset_name or self.dataset_digest):
+            return Metric(self.key, self.value, self.timestamp, self.step)
         return Metric(
             self.key,
             self.value,

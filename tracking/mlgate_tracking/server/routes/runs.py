@@ -177,7 +177,7 @@ def restore(call: Call, request: RunId) -> Json:
 
 def search(call: Call, request: SearchRuns) -> Json:
     """Search the runs of some experiments."""
-    page = call.store.search_runs(
+    page = call.store.search_run_documents(
         request.experiment_ids,
         filter_string=request.filter or None,
         order_by=request.order_by,
@@ -185,7 +185,7 @@ def search(call: Call, request: SearchRuns) -> Json:
         max_results=request.max_results,
         page_token=request.page_token or None,
     )
-    return wire.page_to_wire("runs", page, wire.run_to_wire)
+    return wire.page_to_wire("runs", page, lambda document: document)
 
 
 def log_metric(call: Call, request: LogMetric) -> Json:

@@ -113,9 +113,10 @@ class Target:
             [{"run_pk": row.run_pk, "model_id": model_id} for model_id in run.inputs.model_inputs],
             ["run_pk", "model_id"],
         )
+        steps = {output.model_id: output.step for output in run.outputs}
         tx.upsert(
             "model_outputs",
-            [{"run_pk": row.run_pk, "model_id": output.model_id, "step": output.step} for output in run.outputs],
+            [{"run_pk": row.run_pk, "model_id": model_id, "step": step} for model_id, step in steps.items()],
             ["run_pk", "model_id"],
         )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -65,6 +66,8 @@ MAX_BRANCHES = 200
 """Experiments whose indexes are merged in one statement."""
 MAX_MERGED = 200_000
 """Rows that a merge may read."""
+KEPT = 100
+"""Searches whose statements are kept."""
 CONTEXT_TAG = "mlflow.data.context"
 
 SUBJECT = Subject(
@@ -111,15 +114,27 @@ def search_runs(
         InvalidParameterValue: filter, order, page size or token is bad.
     """
     paging.check_max_results(max_results, MAX_RESULTS)
-    comparisons = parse_filter(RUNS, filter_string)
-    orderings = _with_tail(parse_order_by(RUNS, order_by))
-    experiments = sorted({number for text in experiment_ids if (number := integer_id(text)) is not None})
-    name = paging.digest("runs", experiments, filter_string or "", [str(each) for each in orderings], str(view_type))
-    last = paging.decode(page_token, name)
+    experiments = tuple(sorted({number for text in experiment_ids if (number := integer_id(text)) is not None}))
+    search = _search(connection.dialect.name, experiments, filter_string or "", tuple(order_by), view_type, max_results)
+    last = paging.decode(page_token, search.name)
     if not experiments:
         return Rows((), None)
-    search = _Search(connection, experiments, comparisons, orderings, view_type, max_results)
-    return cut(search.page(last), max_results, name)
+    return cut(search.page(connection, last), max_results, search.name)
+
+
+@lru_cache(KEPT)
+def _search(
+    dialect: str,
+    experiments: tuple[int, ...],
+    filter_string: str,
+    order_by: tuple[str, ...],
+    view_type: ViewType,
+    max_results: int,
+) -> _Search:
+    """A search that was asked before keeps its statements: building them costs more than running them."""
+    comparisons = parse_filter(RUNS, filter_string)
+    orderings = _with_tail(parse_order_by(RUNS, order_by))
+    return _Search(dialect, experiments, filter_string, comparisons, orderings, view_type, max_results)
 
 
 def _with_tail(orderings: tuple[Ordering, ...]) -> tuple[Ordering, ...]:
@@ -129,7 +144,7 @@ def _with_tail(orderings: tuple[Ordering, ...]) -> tuple[Ordering, ...]:
     return orderings[: given.index(run_id) + 1] if run_id in given else with_tail(orderings, _TAIL)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Segment:
     """A stretch of the order that one index serves.
 
@@ -147,36 +162,42 @@ class _Segment:
 
 
 class _Search:
+    """One search, whatever connection it is asked on; safe to use from several threads.
+
+    Attributes:
+        name: what its page tokens belong to.
+    """
+
     def __init__(
         self,
-        connection: sa.Connection,
-        experiments: list[int],
+        dialect: str,
+        experiments: tuple[int, ...],
+        filter_string: str,
         comparisons: Filter,
         orderings: tuple[Ordering, ...],
         view_type: ViewType,
         max_results: int,
     ) -> None:
-        self._connection = connection
-        self._dialect = connection.dialect.name
+        self.name = paging.digest("runs", experiments, filter_string, [str(each) for each in orderings], str(view_type))
+        self._dialect = dialect
         self._experiments = experiments
         self._comparisons = comparisons
         self._orderings = orderings
         self._view_type = view_type
         self._limit = max_results + 1
-        self._few = FEW if self._dialect == "sqlite" else FEW_ON_SERVERS
+        self._few = FEW if dialect == "sqlite" else FEW_ON_SERVERS
+        self._first_pages: dict[_Driver | _Segment | None, sa.Select[Any] | sa.CompoundSelect[Any]] = {}
+        """Statements of first pages, once built, by what they collect from or walk."""
 
-    def page(self, last: SortKey | None) -> list[sa.Row[Any]]:
+    def page(self, connection: sa.Connection, last: SortKey | None) -> list[sa.Row[Any]]:
         """At most one row more than the page holds: `run_pk`, then the sort key."""
-        segments = self._segments()
-        if not self._mergeable():
-            segments = []
-        drivers = self._drivers()
-        if not drivers and self._orderings == _TAIL and segments:
-            return self._scan(segments, last)  # the usual search: nothing to weigh
-        driver, collected, scanned = self._weigh(drivers)
+        segments = self._segments if self._mergeable() else []
+        if not self._drivers and segments:
+            return self._scan(connection, segments, last)  # nothing to weigh
+        driver, collected, scanned = self._weigh(connection)
         if segments and scan_is_shorter(collected, scanned, self._few):
-            return self._scan(segments, last)
-        return self._collect(driver, last)
+            return self._scan(connection, segments, last)
+        return self._collect(connection, driver, last)
 
     def _mergeable(self) -> bool:
         """Whether one statement can walk the index of every experiment: each walk repeats the filter's values."""
@@ -184,33 +205,45 @@ class _Search:
         listed = sum(len(each.value) for each in self._comparisons if isinstance(each.value, tuple))
         return walks <= MAX_BRANCHES and walks * self._limit <= MAX_MERGED and walks * listed <= MAX_LISTED
 
-    def _weigh(self, drivers: list[_Driver]) -> tuple[_Driver | None, int, float]:
+    def _weigh(self, connection: sa.Connection) -> tuple[_Driver | None, int, float]:
         """How many rows each way would touch.
 
         Returns:
             the comparison to collect from (None for the whole scope), how many runs that collects (counted up to
             `_few`), and how many a scan may expect to pass until a page is full, were the comparisons independent.
         """
+        all_runs, in_scope, *numbers = connection.execute(self._counts).one()
+        total = in_scope if in_scope < self._few else max(all_runs or 0, self._few)
+        passed = float(self._limit)
+        for number in numbers:
+            passed *= total / max(number, 1)
+        fewest = min(range(len(self._drivers)), key=numbers.__getitem__, default=None)
+        if fewest is None or numbers[fewest] >= in_scope:
+            return None, in_scope, passed
+        return self._drivers[fewest], numbers[fewest], passed
+
+    @cached_property
+    def _counts(self) -> sa.Select[Any]:
         scope = sa.select(sa.literal(1)).select_from(runs).where(among(runs.c.experiment_id, self._experiments))
-        counts = [scope, *(driver.candidates for driver in drivers)]
+        counts = [scope, *(driver.candidates for driver in self._drivers)]
         bounded = [
             sa.select(sa.func.count()).select_from(each.limit(self._few).subquery()).scalar_subquery()
             for each in counts
         ]
         ever = sa.select(sa.func.max(runs.c.run_pk)).scalar_subquery()
-        all_runs, in_scope, *numbers = self._connection.execute(sa.select(ever, *bounded)).one()
-        total = in_scope if in_scope < self._few else max(all_runs or 0, self._few)
-        passed = float(self._limit)
-        for number in numbers:
-            passed *= total / max(number, 1)
-        fewest = min(range(len(drivers)), key=numbers.__getitem__, default=None)
-        if fewest is None or numbers[fewest] >= in_scope:
-            return None, in_scope, passed
-        return drivers[fewest], numbers[fewest], passed
+        return sa.select(ever, *bounded)
 
     # --- collect ------------------------------------------------------------------------------------------------
 
-    def _collect(self, driver: _Driver | None, last: SortKey | None) -> list[sa.Row[Any]]:
+    def _collect(self, connection: sa.Connection, driver: _Driver | None, last: SortKey | None) -> list[sa.Row[Any]]:
+        statement = self._first_pages.get(driver) if last is None else None
+        if statement is None:
+            statement = self._collecting(driver, last)
+            if last is None:
+                self._first_pages[driver] = statement
+        return list(connection.execute(statement))
+
+    def _collecting(self, driver: _Driver | None, last: SortKey | None) -> sa.Select[Any]:
         terms = [self._term(ordering) for ordering in self._orderings]
         statement = ordered(sa.select(runs.c.run_pk).select_from(joined(runs, terms)), terms)
         scope: Expression = runs.c.experiment_id
@@ -224,7 +257,7 @@ class _Search:
         statement = statement.where(*apart(checks, self._dialect))
         if last is not None:
             statement = statement.where(after(terms, last))
-        return list(self._connection.execute(statement.limit(self._limit)))
+        return statement.limit(self._limit)
 
     def _collected(self, driver: _Driver) -> sa.Select[tuple[int]]:
         """The driver's keys, so written that PostgreSQL too collects them before it looks at runs."""
@@ -240,6 +273,7 @@ class _Search:
         join = sa.and_(mine.c.run_pk == runs.c.run_pk, mine.c.key_id == key_id(ordering.field.key))
         return Term(((rank, True), (mine.c.value, ordering.ascending)), (mine, join))
 
+    @cached_property
     def _drivers(self) -> list[_Driver]:
         drivers = [driver for each in self._comparisons if (driver := _driver(each, self._experiments, self._dialect))]
         if self._view_type is ViewType.DELETED_ONLY:
@@ -258,6 +292,7 @@ class _Search:
 
     # --- scan ---------------------------------------------------------------------------------------------------
 
+    @cached_property
     def _segments(self) -> list[_Segment]:
         """The stretches of the wanted order, each with its index; none when no index is in this order."""
         first = self._orderings[0]
@@ -284,7 +319,7 @@ class _Search:
             segments.append(_Segment(2, (absent,), runs, None))
         return segments
 
-    def _scan(self, segments: list[_Segment], last: SortKey | None) -> list[sa.Row[Any]]:
+    def _scan(self, connection: sa.Connection, segments: list[_Segment], last: SortKey | None) -> list[sa.Row[Any]]:
         found: list[sa.Row[Any]] = []
         for segment in segments:
             position = last
@@ -292,10 +327,18 @@ class _Search:
                 if not isinstance(last[0], int) or last[0] > segment.rank:
                     continue
                 position = last if last[0] == segment.rank else None
-            found += self._connection.execute(self._segment(segment, position, self._limit - len(found)))
+            found += connection.execute(self._walk(segment, position, self._limit - len(found)))
             if len(found) >= self._limit:
                 break
         return found
+
+    def _walk(self, segment: _Segment, position: SortKey | None, limit: int) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+        if position is not None or limit != self._limit:
+            return self._segment(segment, position, limit)
+        statement = self._first_pages.get(segment)
+        if statement is None:
+            statement = self._first_pages[segment] = self._segment(segment, None, limit)
+        return statement
 
     def _segment(
         self, segment: _Segment, position: SortKey | None, limit: int
@@ -404,7 +447,7 @@ def _dataset_inputs(comparison: Comparison, dialect: str) -> sa.Select[tuple[int
 # --- drivers ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Driver:
     """A way to the runs that match one comparison through an index.
 
@@ -419,7 +462,7 @@ class _Driver:
     candidates: sa.Select[tuple[int]]
 
 
-def _driver(comparison: Comparison, experiments: list[int], dialect: str) -> _Driver | None:
+def _driver(comparison: Comparison, experiments: Sequence[int], dialect: str) -> _Driver | None:
     kind, operator = comparison.field.kind, comparison.operator
     if operator is Operator.IS_NULL:
         return None
@@ -451,7 +494,7 @@ def _driver(comparison: Comparison, experiments: list[int], dialect: str) -> _Dr
     return _Driver(comparison, found, found)
 
 
-def _keyed_driver(comparison: Comparison, experiments: list[int], dialect: str) -> _Driver:
+def _keyed_driver(comparison: Comparison, experiments: Sequence[int], dialect: str) -> _Driver:
     keyed = SUBJECT.keyed[comparison.field.kind]
     of_key = sa.select(keyed.table.c.run_pk).where(
         among(keyed.table.c.experiment_id, experiments), keyed.of(comparison.field.key)
