@@ -474,6 +474,7 @@ class PlanRun:
                 key = environment.key(spec, options)
                 if not key.hit and key.digest not in made:
                     made.add(key.digest)
+                    options = replace(options, cancel=self.ending)
                     environment.prepare(spec, options, lambda line: self.hooks.say(None, -1, line))
 
 

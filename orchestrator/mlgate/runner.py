@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from mlgate.user import current_user
 from mlgate.workspace import Workspace
 from mlgate_projects.command import runnable
 from mlgate_projects.envs import Prepared
-from mlgate_projects.errors import EnvironmentBuildError
+from mlgate_projects.errors import BuildCancelled, EnvironmentBuildError
 from mlgate_projects.ledger import Entry, open_entry
 from mlgate_projects.process import Cancel, Outcome, ProcessRequest, Stop, Stream
 from mlgate_projects.source import Source
@@ -107,7 +107,9 @@ def run_step(
         reap(settings, tracking, key=resolved.step_run_key)
         resolved = with_local_files(resolved, settings, tracking)
         try:
-            prepared = resolved.environment.prepare(resolved.spec, resolved.options, hooks.progress)
+            prepared = resolved.environment.prepare(
+                resolved.spec, replace(resolved.options, cancel=hooks.cancel), hooks.progress
+            )
         except EnvironmentBuildError as error:
             return _Attempt.open(resolved, None, tracking, settings, hooks).build_failed(error)
         for warning in prepared.warnings:
@@ -152,7 +154,8 @@ class _Attempt:
         """A build that failed is a failure of the run: whoever looks at the schedule must see it there."""
         if error.output:
             self.tracking.log_text(self.opened.run, "mlgate/environment.log", error.output)
-        return self._close(RunStatus.FAILED, error.exit_code, str(error), time.time())
+        status = RunStatus.KILLED if isinstance(error, BuildCancelled) else RunStatus.FAILED
+        return self._close(status, error.exit_code, str(error), time.time())
 
     def run(self, prepared: Prepared) -> StepResult:
         """Start the process, follow it to its end, close the run."""

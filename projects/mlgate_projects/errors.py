@@ -87,7 +87,17 @@ class EnvironmentBuildError(ProjectError):
         self.output = output
 
 
+class BuildCancelled(EnvironmentBuildError):
+    """Somebody wanted the end while the environment was being made."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("cancelled while the environment was made")
+
+
 __all__ = [
+    "BuildCancelled",
     "EntryPointNotFound",
     "EnvironmentBuildError",
     "EnvironmentUnavailable",

@@ -17,6 +17,10 @@ from mlgate_projects.testing import project_dir
 from mlgate_tracking.entities import RunStatus
 from tests.support.cli import RUN, all_runs, artifact_text, get_run, mlgate, run_json, run_project
 from tests.support.git import git, make_repository
+from tests.support.receiver import wait_until
+from tests.support.wheels import HANGING, index
+
+__all__ = ["index"]
 
 SYSTEM = ("--env-manager", "system")
 
@@ -326,6 +330,24 @@ def test_ctrl_c_ends_the_whole_tree_and_the_run_is_killed(tmp_path: Path) -> Non
     assert run.info.status is RunStatus.KILLED
     assert run.tag("mlgate.reason") == "cancelled"
     assert artifact_text(run, "mlgate/stdout.log").split() == [str(pid) for pid in pids]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_build_and_the_run_is_killed(tmp_path: Path, index: Path) -> None:
+    files = {
+        "MLproject": "python_env: env.yaml\nentry_points: {main: {command: 'true'}}\n",
+        "env.yaml": "dependencies: [./hang]\n",
+    }
+    project = project_dir(tmp_path / "p", {**HANGING, **files})
+    process = subprocess.Popen([*RUN, str(project)], stderr=subprocess.PIPE, text=True)
+    wait_until((project / "hanging").exists, 60)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert not alive(int((project / "hanging").read_text()))
+    [run] = all_runs()
+    assert (run.info.status, run.tag("mlgate.exit_code")) == (RunStatus.KILLED, "130")
+    assert run.tag("mlgate.reason") == "cancelled while the environment was made"
 
 
 def test_reap_ends_what_a_killed_runner_left_and_closes_its_run(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -9,17 +11,21 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlgate_projects import procfs
 from mlgate_projects.envs import EnvOptions, Prepared, environment_for, inherited_variables
 from mlgate_projects.envs.cache import Cache
-from mlgate_projects.errors import EnvironmentBuildError, EnvironmentUnavailable
+from mlgate_projects.errors import BuildCancelled, EnvironmentBuildError, EnvironmentUnavailable
 from mlgate_projects.process import Outcome, ProcessRequest, Stream
 from mlgate_projects.spec import ExternalSpec, SystemSpec, VirtualenvSpec
-from tests.support.wheels import index, wheel
+from mlgate_projects.testing import project_dir
+from tests.support.receiver import wait_until
+from tests.support.wheels import HANGING, index, wheel
 
 __all__ = ["index"]
 
@@ -256,6 +262,33 @@ def test_eight_processes_make_one_environment(index: Path, tmp_path: Path) -> No
     said = [one.communicate(timeout=120)[0].splitlines()[-1] for one in racers]
     assert sorted(line.split()[0] for line in said) == ["built"] + ["reused"] * 7
     assert len({line.split()[1] for line in said}) == 1
+
+
+def test_a_build_that_is_cancelled_ends_with_all_its_processes(index: Path, options: EnvOptions) -> None:
+    """Its compiler ignores TERM; somebody else waits for the same environment and gives up, too."""
+    project_dir(options.project_directory, HANGING)
+    started = options.project_directory / "hanging"
+    wanted, cancel = VirtualenvSpec("python_env.yaml", dependencies=("./hang",)), threading.Event()
+    asked, said = replace(options, cancel=cancel), queue.SimpleQueue[str]()
+
+    def build() -> None:
+        environment_for("virtualenv").prepare(wanted, asked, said.put)
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        building = pool.submit(build)
+        try:
+            wait_until(started.exists, 60)
+            waiting = pool.submit(build)
+            while "waiting for another" not in said.get(timeout=60):
+                pass
+        finally:
+            cancel.set()
+        for future in (building, waiting):
+            with pytest.raises(BuildCancelled):
+                future.result(30)
+    compiler = procfs.process(int(started.read_text()))
+    assert compiler is None or compiler.ended
+    assert list((options.cache_root / "virtualenv").glob("*-????????")) == []
 
 
 def test_builds_killed_at_any_moment_are_done_again(index: Path, tmp_path: Path) -> None:

@@ -44,4 +44,24 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-__all__ = ["index", "wheel"]
+HANGING = {
+    "hang/pyproject.toml": """
+        [build-system]
+        requires = []
+        build-backend = "backend"
+        backend-path = ["."]
+        [project]
+        name = "hang"
+        version = "1"
+        """,
+    "hang/backend.py": """
+        import os, pathlib, signal, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        def build_wheel(*arguments, **settings):
+            pathlib.Path(__file__).parents[1].joinpath("hanging").write_text(str(os.getpid()))
+            time.sleep(600)
+        """,
+}
+"""A package `hang` whose build never ends and ignores TERM; it writes its pid to `hanging` beside it."""
+
+__all__ = ["HANGING", "index", "wheel"]

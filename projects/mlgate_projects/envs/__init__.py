@@ -32,6 +32,7 @@ class EnvOptions:
         offline: use only what is cached.
         index_policy: index URLs and flags that change what gets installed; part of the key, never holds credentials.
         extra: settings of one kind only (`docker_args`, `build_image`, `conda_tool`, …).
+        cancel: asked while a build runs; once it is set the build ends with `BuildCancelled`.
     """
 
     cache_root: Path
@@ -41,6 +42,7 @@ class EnvOptions:
     offline: bool = False
     index_policy: tuple[str, ...] = ()
     extra: Mapping[str, object] = field(default_factory=dict)
+    cancel: Cancel | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

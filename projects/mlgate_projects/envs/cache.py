@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from mlgate_projects.envs import Package, Prepared, Progress
-from mlgate_projects.process import stop_tree
+from mlgate_projects.errors import BuildCancelled
+from mlgate_projects.process import Cancel, stop_tree
 
 SCHEME = 1
 """Part of every key and of every file: raised when environments of an older layout must not be used any more."""
@@ -158,6 +159,7 @@ class Cache:
         progress: Progress = lambda _: None,
         usable: Callable[[Fingerprint], bool] = lambda _: True,
         in_directory: bool = True,
+        cancel: Cancel | None = None,
     ) -> tuple[Fingerprint, bool]:
         """Reuse the environment of a key, or build it: one build however many processes ask.
 
@@ -168,6 +170,7 @@ class Cache:
                 the directory's name as their token, so that they are found if this process is killed.
             usable: refuses an environment that is whole here but broken elsewhere (an image that was removed).
             in_directory: False for kinds that keep nothing in the cache but the fingerprint.
+            cancel: ends the waiting for another process that builds the same; `build` looks at it by itself.
 
         Returns:
             The fingerprint, and whether it was there already.
@@ -178,7 +181,7 @@ class Cache:
             reused = found is not None and usable(found)
             if found is None or not reused:
                 found, reused = self._build(
-                    kind, digest, build, description, progress, usable, in_directory=in_directory
+                    kind, digest, build, description, progress, usable, cancel, in_directory=in_directory
                 )
             self._touch(kind, digest)
         except BaseException:
@@ -283,6 +286,7 @@ class Cache:
         description: str,
         progress: Progress,
         usable: Callable[[Fingerprint], bool],
+        cancel: Cancel | None,
         *,
         in_directory: bool,
     ) -> tuple[Fingerprint, bool]:
@@ -294,7 +298,11 @@ class Cache:
             lock.acquire(timeout=0)
         except Timeout:
             progress(f"waiting for another process that builds {kind} environment {digest[:_NAME_LENGTH]}")
-            lock.acquire(poll_interval=0.05)
+            while not lock.is_locked:
+                if cancel is not None and cancel.is_set():
+                    raise BuildCancelled from None
+                with contextlib.suppress(Timeout):
+                    lock.acquire(timeout=0.2, poll_interval=0.05)
         try:
             found = self.lookup(kind, digest)
             if found is not None and usable(found):

@@ -16,7 +16,6 @@ import re
 import shlex
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,13 @@ from mlgate_projects.envs.installed import canonical_name, installed_packages, s
 from mlgate_projects.envs.installer import run_uv
 from mlgate_projects.envs.locks import Locks
 from mlgate_projects.envs.requirements import Requirements, flatten
-from mlgate_projects.errors import EnvironmentBuildError, EnvironmentUnavailable, InvalidProject, Problem
+from mlgate_projects.errors import (
+    BuildCancelled,
+    EnvironmentBuildError,
+    EnvironmentUnavailable,
+    InvalidProject,
+    Problem,
+)
 from mlgate_projects.process import Cancel, OnOutput, OnStart, Outcome, ProcessRequest, Stream
 from mlgate_projects.spec import CondaSpec, EnvSpec
 
@@ -99,6 +104,7 @@ class CondaEnvironment(OnThisMachine):
             lambda directory: _build(request, lock, directory, progress),
             description=request.description,
             progress=progress,
+            cancel=options.cancel,
         )
         return cache.prepared(fingerprint, reused=reused, warnings=warnings)
 
@@ -321,7 +327,9 @@ def _run(argv: Sequence[str], request: _Request, progress: Progress, *, token: s
     dropped = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "CONDA_SHLVL")
     env = {name: value for name, value in os.environ.items() if name not in dropped}
     asked = ProcessRequest(tuple(argv), request.options.project_directory, env, token=token)
-    outcome = process.run(asked, on_output, threading.Event())
+    outcome = process.run(asked, on_output, request.options.cancel)
+    if outcome.stopped is not None:
+        raise BuildCancelled
     if not outcome.ok:
         errors = [line.removeprefix("error: ") for line in told if line.startswith("error: ")]
         reason = " ".join(errors or told[-5:]) or f"{Path(argv[0]).name} ended with {outcome.exit_code}"
@@ -381,6 +389,7 @@ def _uv(request: _Request, arguments: list[str], progress: Callable[[str], None]
         progress=progress,
         what=what,
         token=token,
+        cancel=options.cancel,
     )
 
 

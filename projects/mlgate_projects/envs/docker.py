@@ -22,7 +22,7 @@ from mlgate_projects.envs import EnvKey, EnvOptions, Package, Prepared, Progress
 from mlgate_projects.envs.cache import Built, Cache, Fingerprint, digest_of
 from mlgate_projects.envs.container import TOKEN_LABEL, connect, remove_leftovers, run_container
 from mlgate_projects.envs.docker_arguments import DockerArguments, parse_docker_arguments
-from mlgate_projects.errors import EnvironmentBuildError, EnvironmentUnavailable
+from mlgate_projects.errors import BuildCancelled, EnvironmentBuildError, EnvironmentUnavailable
 from mlgate_projects.process import Cancel, OnOutput, OnStart, Outcome, ProcessRequest, Stream
 from mlgate_projects.spec import DockerSpec, EnvSpec
 
@@ -68,14 +68,20 @@ class DockerEnvironment:
         assert isinstance(spec, DockerSpec)
         settings = _settings(spec, options)
         client = connect()
+
+        def tell(line: str) -> None:
+            if options.cancel is not None and options.cancel.is_set():
+                raise BuildCancelled  # the engine ends a build or pull that nobody listens to
+            progress(line)
+
         try:
             if spec.dockerfile is None and _image(client, spec.image) is None:
-                _pull(client, spec.image, options, progress)
+                _pull(client, spec.image, options, tell)
             cache = Cache(options.cache_root)
             digest = _digest(client, spec, options)
 
             def build(_: Path) -> Built:
-                return _build(client, spec, options, digest, progress)
+                return _build(client, spec, options, digest, tell)
 
             def usable(fingerprint: Fingerprint) -> bool:
                 return _image(client, fingerprint.location) is not None
@@ -88,6 +94,7 @@ class DockerEnvironment:
                 progress=progress,
                 usable=usable,
                 in_directory=False,
+                cancel=options.cancel,
             )
         finally:
             client.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mlgate_projects import process
 from mlgate_projects.envs import Progress
-from mlgate_projects.errors import EnvironmentBuildError, EnvironmentUnavailable
+from mlgate_projects.errors import BuildCancelled, EnvironmentBuildError, EnvironmentUnavailable
 from mlgate_projects.process import Cancel, ProcessRequest, Stream
 
 _KEPT_OUTPUT = 8000  # characters of the builder's output that go into an error
@@ -95,6 +95,7 @@ def run_uv(
         downloads: uv may download interpreters.
 
     Raises:
+        BuildCancelled: it was stopped.
         EnvironmentBuildError: it failed; the message is uv's own, the error holds the end of its output.
     """
     told: list[str] = []
@@ -116,6 +117,8 @@ def run_uv(
     own = _pip_arguments(variables) if arguments[0] == "pip" else []
     request = ProcessRequest((uv_path(), *arguments, *own), cwd, env, secrets=tuple(_credentials(env)), token=token)
     outcome = process.run(request, on_output, cancel)
+    if outcome.stopped is not None:
+        raise BuildCancelled
     if not outcome.ok:
         output = "\n".join(told)[-_KEPT_OUTPUT:]
         raise EnvironmentBuildError(f"{what}: {_reason(told, outcome.exit_code)}", output=output)

@@ -25,7 +25,7 @@ from mlgate_projects.envs.installed import canonical_name, installed_packages, s
 from mlgate_projects.envs.installer import run_uv
 from mlgate_projects.envs.locks import Locks
 from mlgate_projects.envs.requirements import Requirements, flatten
-from mlgate_projects.errors import EnvironmentBuildError, EnvironmentUnavailable
+from mlgate_projects.errors import BuildCancelled, EnvironmentBuildError, EnvironmentUnavailable
 from mlgate_projects.interpreters import Interpreter
 from mlgate_projects.process import Cancel, OnOutput, OnStart, Outcome, ProcessRequest
 from mlgate_projects.spec import EnvSpec, VirtualenvSpec
@@ -96,7 +96,12 @@ class VirtualenvEnvironment(OnThisMachine):
             return _build(request, directory, progress)
 
         fingerprint, reused = cache.obtain(
-            self.kind, request.digest, build, description=request.description, progress=progress
+            self.kind,
+            request.digest,
+            build,
+            description=request.description,
+            progress=progress,
+            cancel=options.cancel,
         )
         return cache.prepared(fingerprint, reused=reused, warnings=request.warnings)
 
@@ -139,7 +144,16 @@ def _fetch_missing_python(spec: EnvSpec, options: EnvOptions, progress: Progress
         try:
             number = ".".join(re.findall(r"\d+", spec.python))
             arguments = ["python", "install", "--no-bin", number]
-            run_uv(arguments, cwd=options.project_directory, progress=progress, what="downloading it", downloads=True)
+            run_uv(
+                arguments,
+                cwd=options.project_directory,
+                progress=progress,
+                what="downloading it",
+                cancel=options.cancel,
+                downloads=True,
+            )
+        except BuildCancelled:
+            raise
         except EnvironmentBuildError as failure:
             raise EnvironmentUnavailable(f"{missing} ({failure})") from None
 
@@ -186,6 +200,7 @@ def _build(request: _Request, directory: Path, progress: Progress) -> Built:
         progress=lambda _: None,
         what="creating the virtual environment",
         token=directory.name,
+        cancel=request.options.cancel,
     )
     locks = _locks(request)
     path = directory / _LOCK
@@ -230,6 +245,9 @@ def _install_and_resolve(request: _Request, directory: Path, progress: Progress)
             arguments = ["install", "--requirements", str(wanted), "--constraints", str(limits)]
             arguments += _how_to_install(request, directory)
             _pip(request, arguments, "installing", progress, token=directory.name)
+        except BuildCancelled:
+            cancel.set()
+            raise
         except EnvironmentBuildError:
             resolving.result()  # when it cannot be resolved, this says so better
             raise
@@ -291,7 +309,7 @@ def _pip(
         progress=progress,
         what=f"{doing} {request.file or 'the environment'}",
         token=token,
-        cancel=cancel,
+        cancel=cancel or options.cancel,
     )
 
 
