@@ -55,7 +55,7 @@ from mlgate.step_cache import INPUTS_FILE, Inputs, find_cached, inputs_of
 from mlgate.tracking import Tracking, open_tracking
 from mlgate.user import current_user
 from mlgate_projects.errors import ProjectError
-from mlgate_projects.ledger import open_entry
+from mlgate_projects.ledger import Entry, open_entry
 from mlgate_projects.parameters import loggable
 from mlgate_projects.parse import load_project
 from mlgate_projects.process import Cancel
@@ -116,19 +116,7 @@ def run_plan(
             engine, opened.run.info.run_id, opened.run.info.experiment_id, name=opened.run.info.run_name
         )
         hooks.opened(context.run_id)
-        stack.enter_context(
-            open_entry(
-                settings.ledger,
-                run_id=context.run_id,
-                key=opened.step_run_key,
-                attempt=opened.attempt,
-                kind="pipeline",
-                info={
-                    "tracking_uri": settings.tracking_uri,
-                    "workspace": str(settings.home / "steps" / f"{context.run_id}.{opened.attempt}"),
-                },
-            )
-        )
+        stack.enter_context(_in_ledger(settings, opened))
         run = PlanRun(
             plan, settings, course, hooks, tracking, source, project, context, working_directory or Path.cwd()
         )
@@ -494,6 +482,20 @@ def _sleep(seconds: float, end: Cancel) -> bool:
     while not end.is_set() and time.monotonic() < deadline:
         time.sleep(min(_TICK, max(0.0, deadline - time.monotonic())))
     return end.is_set()
+
+
+def _in_ledger(settings: Settings, opened: StepRun) -> contextlib.AbstractContextManager[Entry]:
+    """While this is open, `mlgate reap` knows that the pipeline runs here, and closes its run if we are killed."""
+    run_id = opened.run.info.run_id
+    workspace = settings.home / "steps" / f"{run_id}.{opened.attempt}"
+    return open_entry(
+        settings.ledger,
+        run_id=run_id,
+        key=opened.step_run_key,
+        attempt=opened.attempt,
+        kind="pipeline",
+        info={"tracking_uri": settings.tracking_uri, "workspace": str(workspace)},
+    )
 
 
 # --- the run of the whole ---------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mlgate_projects.testing import project_dir
 from mlgate_tracking.client import RestStore
 from mlgate_tracking.entities import Fence
 from mlgate_tracking.server.embedded import EmbeddedServer
@@ -191,6 +192,34 @@ def test_a_step_logs_into_its_own_run_with_its_token(client, tmp_path):
         children = store.search_runs(["0"], filter_string=f"tags.mlflow.parentRunId = '{run_id}'")
         assert [child.param("p") for child in children.items] == ["1"]
         assert (tmp_path / "artifacts" / "0" / run_id / "artifacts" / "x.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_mlflow_run_takes_a_file_with_pipelines(client, server, tmp_path):
+    """One MLproject serves both commands; what mlgate alone knows is in the way of neither."""
+    text = """
+        name: both
+        entry_points:
+          main: {parameters: {word: {type: string, default: x}}, command: "echo {word} > said.txt"}
+        pipelines:
+          all:
+            steps:
+              first: {parameters: {word: one}, cache: true}
+              second: {needs: first, parameters: {word: "${{ steps.first.run_id }}"}}
+            finally:
+              last: {parameters: {word: "${{ run.status }}"}}
+        """
+    project = project_dir(tmp_path / "both", {"MLproject": text})
+    python = python_of(client)
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    env |= {"MLFLOW_TRACKING_URI": server.uri, "GIT_PYTHON_REFRESH": "quiet", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    argv = [python, "-m", "mlflow", "run", project, "--env-manager", "local", "-P", "word=hello"]
+    done = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert (project / "said.txt").read_text() == "hello\n"
+    with RestStore(server.uri) as store:
+        run = store.search_runs(["0"], filter_string=f"tags.mlflow.source.name = '{project}'").items[0]
+    assert (run.info.status, run.param("word")) == ("FINISHED", "hello")
 
 
 def test_both_clients_and_ours_see_the_same_run(server):

@@ -326,22 +326,3 @@ def test_the_system_environment_is_whatever_is_on_the_path(options: EnvOptions) 
 def test_an_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(EnvironmentUnavailable, match="kind 'nix'; known are conda, docker, external, local"):
         environment_for("nix")
-
-
-@pytest.mark.venv
-def test_an_old_tracking_client_with_its_pins_can_be_built_and_imported(options: EnvOptions) -> None:
-    wanted = VirtualenvSpec(
-        "python_env.yaml", python="3.10.0", build_dependencies=("pip",),
-        dependencies=("mlflow==2.8.0", "scikit-learn==1.3.0", "pandas==2.0.0", "numpy==1.24.0", "click==8.1.0"),
-    )  # fmt: skip
-    try:
-        prepared = prepare(wanted, options)
-    except EnvironmentUnavailable as error:
-        from tests.support import require
-
-        require(present=False, reason=str(error))
-        raise
-    outcome, said = run(prepared, "python -c 'import mlflow, sklearn; print(mlflow.__version__)'")
-    assert outcome.ok, said
-    assert said.splitlines()[-1] == "2.8.0"
-    assert versions(prepared)["numpy"] == "1.24.0"
