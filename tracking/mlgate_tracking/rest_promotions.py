@@ -1,4 +1,4 @@
-"""The client's side of `Promotions`: mlgate's own REST API."""
+"""`Promotions` over mlgate's own REST API: a part of `RestStore`."""
 
 from __future__ import annotations
 
@@ -27,45 +27,35 @@ from mlgate_tracking.governance import (
     encode,
 )
 from mlgate_tracking.promotions import Promotions
+from mlgate_tracking.rest_calls import MLGATE, RestCalls
 from mlgate_tracking.wire import Json
-
-BASE = "/api/3.0/mlgate/"
 
 T = TypeVar("T")
 
 
-class RestPromotions(Promotions):
-    """Needs `_get` and `_write` of `RestStore`.
-
-    Every write may be repeated: promotions and rollbacks carry an id that the server knows again.
-    """
-
-    def _get(self, path: str, **query: object) -> Json:
-        raise TypeError("mixed into RestStore, which has it")
-
-    def _write(self, method: str, path: str, body: Json, *, key: str | None = None, repeatable: bool = True) -> Json:
-        raise TypeError("mixed into RestStore, which has it")
+class RestPromotions(RestCalls, Promotions):
+    """Every write may be repeated: promotions and rollbacks carry an id that the server knows again."""
 
     def holder(self, model: str, target: Target) -> Holder:
-        return decode(Holder, self._get(BASE + "promotions/holder", model=model, **_target(target))["holder"])
+        return decode(Holder, self._get(MLGATE + "promotions/holder", model=model, **_target(target))["holder"])
 
     # --- verdicts and approvals -----------------------------------------------------------------------------------
 
     def record_verdict(self, verdict: Verdict, approvals: Sequence[Approval] = ()) -> Verdict:
         body = {"verdict": encode(verdict), "approvals": encode(list(approvals))}
-        return decode(Verdict, self._write("POST", BASE + "verdicts/record", body)["verdict"])
+        return decode(Verdict, self._write("POST", MLGATE + "verdicts/record", body)["verdict"])
 
     def get_verdict(self, verdict_id: str) -> Verdict:
-        return decode(Verdict, self._get(BASE + "verdicts/get", verdict_id=verdict_id)["verdict"])
+        return decode(Verdict, self._get(MLGATE + "verdicts/get", verdict_id=verdict_id)["verdict"])
 
     def search_verdicts(
         self, model: str, *, version: int | None = None, max_results: int = 100, page_token: str | None = None
     ) -> Page[Verdict]:
         query = {"model": model, "version": version, "max_results": max_results, "page_token": page_token}
-        return _page(Verdict, "verdicts", self._get(BASE + "verdicts/search", **query))
+        return _page(Verdict, "verdicts", self._get(MLGATE + "verdicts/search", **query))
 
     def get_approval(self, approval_id: str) -> Approval:
-        return decode(Approval, self._get(BASE + "approvals/get", approval_id=approval_id)["approval"])
+        return decode(Approval, self._get(MLGATE + "approvals/get", approval_id=approval_id)["approval"])
 
     def search_approvals(
         self,
@@ -77,7 +67,7 @@ class RestPromotions(Promotions):
         page_token: str | None = None,
     ) -> Page[Approval]:
         answer = self._get(
-            BASE + "approvals/search",
+            MLGATE + "approvals/search",
             model=model,
             version=version,
             status=status and status.value,
@@ -88,16 +78,16 @@ class RestPromotions(Promotions):
 
     def decide_approval(self, approval_id: str, user: str, approved: bool, comment: str = "") -> Approval:
         body = {"approval_id": approval_id, "user": user, "approved": approved, "comment": comment}
-        return decode(Approval, self._write("POST", BASE + "approvals/decide", body)["approval"])
+        return decode(Approval, self._write("POST", MLGATE + "approvals/decide", body)["approval"])
 
     def grant_role(self, role: str, member: str, *, user: str = "") -> None:
-        self._write("POST", BASE + "roles/grant", {"role": role, "member": member, "user": user})
+        self._write("POST", MLGATE + "roles/grant", {"role": role, "member": member, "user": user})
 
     def revoke_role(self, role: str, member: str, *, user: str = "") -> None:
-        self._write("POST", BASE + "roles/revoke", {"role": role, "member": member, "user": user})
+        self._write("POST", MLGATE + "roles/revoke", {"role": role, "member": member, "user": user})
 
     def role_members(self, role: str | None = None) -> tuple[RoleMember, ...]:
-        return _all(RoleMember, self._get(BASE + "roles/members", role=role).get("members"))
+        return _all(RoleMember, self._get(MLGATE + "roles/members", role=role).get("members"))
 
     # --- promotions ---------------------------------------------------------------------------------------------
 
@@ -106,13 +96,13 @@ class RestPromotions(Promotions):
             # A request that is sent again after a lost answer must not look like somebody else's.
             request = replace(request, idempotency_key=f"request-{uuid.uuid4().hex}")
         body = {"promotion": encode(request)}
-        return decode(Promotion, self._write("POST", BASE + "promotions/promote", body)["promotion"])
+        return decode(Promotion, self._write("POST", MLGATE + "promotions/promote", body)["promotion"])
 
     def get_promotion(self, promotion_id: str) -> Promotion:
-        return decode(Promotion, self._get(BASE + "promotions/get", promotion_id=promotion_id)["promotion"])
+        return decode(Promotion, self._get(MLGATE + "promotions/get", promotion_id=promotion_id)["promotion"])
 
     def find_promotion(self, idempotency_key: str) -> Promotion | None:
-        found = self._get(BASE + "promotions/find", idempotency_key=idempotency_key).get("promotion")
+        found = self._get(MLGATE + "promotions/find", idempotency_key=idempotency_key).get("promotion")
         return None if found is None else decode(Promotion, found)
 
     def search_promotions(
@@ -124,7 +114,7 @@ class RestPromotions(Promotions):
         page_token: str | None = None,
     ) -> Page[Promotion]:
         query = {"model": model, "max_results": max_results, "page_token": page_token, **_target(target)}
-        return _page(Promotion, "promotions", self._get(BASE + "promotions/search", **query))
+        return _page(Promotion, "promotions", self._get(MLGATE + "promotions/search", **query))
 
     def intend_rollback(
         self,
@@ -138,18 +128,18 @@ class RestPromotions(Promotions):
     ) -> RollbackIntent:
         body: dict[str, Any] = {"model": model, "reason": reason, "user": user, **_target(target)}
         body |= {"intent_id": intent_id or uuid.uuid4().hex, "to_version": to_version}
-        return decode(RollbackIntent, self._write("POST", BASE + "rollbacks/intend", body)["rollback"])
+        return decode(RollbackIntent, self._write("POST", MLGATE + "rollbacks/intend", body)["rollback"])
 
     def finish_rollback(self, intent_id: str, *, user: str = "", reason: str = "") -> Promotion:
         body = {"intent_id": intent_id, "user": user, "reason": reason}
-        return decode(Promotion, self._write("POST", BASE + "rollbacks/finish", body)["promotion"])
+        return decode(Promotion, self._write("POST", MLGATE + "rollbacks/finish", body)["promotion"])
 
     def cancel_rollback(self, intent_id: str, *, user: str = "", reason: str = "") -> RollbackIntent:
         body = {"intent_id": intent_id, "user": user, "reason": reason}
-        return decode(RollbackIntent, self._write("POST", BASE + "rollbacks/cancel", body)["rollback"])
+        return decode(RollbackIntent, self._write("POST", MLGATE + "rollbacks/cancel", body)["rollback"])
 
     def get_rollback(self, intent_id: str) -> RollbackIntent:
-        return decode(RollbackIntent, self._get(BASE + "rollbacks/get", intent_id=intent_id)["rollback"])
+        return decode(RollbackIntent, self._get(MLGATE + "rollbacks/get", intent_id=intent_id)["rollback"])
 
     def search_rollbacks(
         self,
@@ -160,7 +150,7 @@ class RestPromotions(Promotions):
         page_token: str | None = None,
     ) -> Page[RollbackIntent]:
         answer = self._get(
-            BASE + "rollbacks/search",
+            MLGATE + "rollbacks/search",
             status=status and status.value,
             model=model,
             max_results=max_results,
@@ -174,16 +164,16 @@ class RestPromotions(Promotions):
         self, model: str, protected: bool = True, *, policy_digest: str | None = None, user: str = ""
     ) -> Protection:
         body = {"model": model, "protected": protected, "policy_digest": policy_digest or "", "user": user}
-        return decode(Protection, self._write("POST", BASE + "protection/set", body)["protection"])
+        return decode(Protection, self._write("POST", MLGATE + "protection/set", body)["protection"])
 
     def get_protection(self, model: str) -> Protection:
-        return decode(Protection, self._get(BASE + "protection/get", model=model)["protection"])
+        return decode(Protection, self._get(MLGATE + "protection/get", model=model)["protection"])
 
     def audit_log(self, *, after: int = 0, max_results: int = 1000) -> tuple[AuditEntry, ...]:
-        return _all(AuditEntry, self._get(BASE + "audit", after=after, max_results=max_results).get("entries"))
+        return _all(AuditEntry, self._get(MLGATE + "audit", after=after, max_results=max_results).get("entries"))
 
     def events(self, *, after: int = 0, model: str | None = None, max_results: int = 100) -> tuple[Event, ...]:
-        answer = self._get(BASE + "events", after=after, model=model, max_results=max_results)
+        answer = self._get(MLGATE + "events", after=after, model=model, max_results=max_results)
         return _all(Event, answer.get("events"))
 
     # --- webhooks: `ServerStore` has the rest of them ---------------------------------------------------------------
@@ -206,15 +196,15 @@ class RestPromotions(Promotions):
             "status": status,
         }
         body |= {key: value for key, value in (("description", description), ("secret", secret)) if value}
-        return _webhook(self._write("POST", BASE + "webhooks", body, repeatable=False)["webhook"])
+        return _webhook(self._write("POST", MLGATE + "webhooks", body, repeatable=False)["webhook"])
 
     def list_webhooks(self, *, max_results: int = 100, page_token: str | None = None) -> Page[Webhook]:
-        answer = self._get(BASE + "webhooks", max_results=max_results, page_token=page_token)
+        answer = self._get(MLGATE + "webhooks", max_results=max_results, page_token=page_token)
         found = tuple(_webhook(one) for one in answer.get("webhooks", ()))
         return Page(found, answer.get("next_page_token") or None)
 
     def delete_webhook(self, webhook_id: str) -> None:
-        self._write("DELETE", f"{BASE}webhooks/{quote(webhook_id, safe='')}", {}, repeatable=False)
+        self._write("DELETE", f"{MLGATE}webhooks/{quote(webhook_id, safe='')}", {}, repeatable=False)
 
 
 def _webhook(data: Json) -> Webhook:

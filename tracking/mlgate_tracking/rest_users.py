@@ -5,37 +5,32 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mlgate_tracking.governance import decode
+from mlgate_tracking.rest_calls import MLGATE, RestCalls
 from mlgate_tracking.users import Identity, IssuedToken, User, Users
 from mlgate_tracking.wire import Json
 
-BASE = "/api/3.0/mlgate/users/"
+_BASE = MLGATE + "users/"
 
 
-class RestUsers(Users):
-    """Needs `_get` and `_write` of `RestStore`. What makes a token is not repeated after a lost answer."""
-
-    def _get(self, path: str, **query: object) -> Json:
-        raise TypeError("mixed into RestStore, which has it")
-
-    def _write(self, method: str, path: str, body: Json, *, key: str | None = None, repeatable: bool = True) -> Json:
-        raise TypeError("mixed into RestStore, which has it")
+class RestUsers(RestCalls, Users):
+    """What makes a token is not repeated after a lost answer."""
 
     def whoami(self) -> Identity | None:
-        found = self._get(BASE + "me").get("identity")
+        found = self._get(_BASE + "me").get("identity")
         return None if found is None else decode(Identity, found)
 
     def add_user(self, name: str, roles: Collection[str] = (), *, user: str = "") -> IssuedToken:
         body = {"name": name, "roles": sorted(roles), "user": user}
-        return _issued(self._write("POST", BASE + "add", body, repeatable=False))
+        return _issued(self._write("POST", _BASE + "add", body, repeatable=False))
 
     def rotate_token(self, name: str, *, user: str = "") -> IssuedToken:
-        return _issued(self._write("POST", BASE + "rotate", {"name": name, "user": user}, repeatable=False))
+        return _issued(self._write("POST", _BASE + "rotate", {"name": name, "user": user}, repeatable=False))
 
     def revoke_user(self, name: str, *, user: str = "") -> User:
-        return decode(User, self._write("POST", BASE + "revoke", {"name": name, "user": user})["user"])
+        return decode(User, self._write("POST", _BASE + "revoke", {"name": name, "user": user})["user"])
 
     def list_users(self) -> tuple[User, ...]:
-        return decode(tuple[User, ...], self._get(BASE + "list").get("users") or [])
+        return decode(tuple[User, ...], self._get(_BASE + "list").get("users") or [])
 
 
 def _issued(answer: Json) -> IssuedToken:

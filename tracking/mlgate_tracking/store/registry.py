@@ -3,83 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from mlgate_tracking.entities import PROMPT_TAG, ModelAlias, ModelVersion, Page, RegisteredModel, Tag
-from mlgate_tracking.errors import InvalidParameterValue, ResourceAlreadyExists, ResourceDoesNotExist
-from mlgate_tracking.store import guard, model_sources, registry_rules, validate
+from mlgate_tracking.entities import ModelVersion, Page, RegisteredModel, Tag
+from mlgate_tracking.errors import InvalidParameterValue, ResourceAlreadyExists
+from mlgate_tracking.store import guard, registry_rules, validate
 from mlgate_tracking.store.idempotency import claim
-from mlgate_tracking.store.logged_models import add_model_version_tag, find_logged_model
-from mlgate_tracking.store.model_sources import Inside, OfLoggedModel, OfRun, OfVersion
+from mlgate_tracking.store.logged_models import add_model_version_tag
 from mlgate_tracking.store.part import StorePart
-from mlgate_tracking.store.rows import key_lists, rows_by_key
+from mlgate_tracking.store.registry_rows import (
+    MODELS,
+    VERSIONS,
+    ModelRow,
+    VersionRow,
+    find_model,
+    find_version,
+    latest_versions,
+    whole_models,
+    whole_versions,
+)
+from mlgate_tracking.store.rows import rows_by_key
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.store.values import now
-
-_MODELS = (
-    "SELECT registered_model_pk, name, description, user_id, creation_timestamp, last_updated_timestamp, owner_run_id "
-    "FROM registered_models"
-)
-_VERSION_COLUMNS = ", ".join(
-    f"v.{column}"
-    for column in (
-        "model_version_pk",
-        "registered_model_pk",
-        "version",
-        "current_stage",
-        "source",
-        "storage_location",
-        "run_id",
-        "run_link",
-        "description",
-        "user_id",
-        "model_id",
-        "status",
-        "status_message",
-        "creation_timestamp",
-        "last_updated_timestamp",
-        "owner_run_id",
-    )
-)
-_VERSIONS = (
-    f"SELECT m.name, {_VERSION_COLUMNS} FROM model_versions v "
-    "JOIN registered_models m ON m.registered_model_pk = v.registered_model_pk"
-)
-_VERSION = f"{_VERSIONS} WHERE m.name = :name AND v.version = :version AND v.deleted_time IS NULL"
-
-
-class _Model(NamedTuple):
-    """A row of `registered_models` as `_MODELS` selects it."""
-
-    registered_model_pk: int
-    name: str
-    description: str | None
-    user_id: str | None
-    creation_timestamp: int
-    last_updated_timestamp: int
-    owner_run_id: str | None
-
-
-class _Version(NamedTuple):
-    """A row of `_VERSIONS`."""
-
-    name: str
-    model_version_pk: int
-    registered_model_pk: int
-    version: int
-    current_stage: str
-    source: str
-    storage_location: str | None
-    run_id: str | None
-    run_link: str | None
-    description: str | None
-    user_id: str | None
-    model_id: str | None
-    status: str
-    status_message: str | None
-    creation_timestamp: int
-    last_updated_timestamp: int
-    owner_run_id: str | None
+from mlgate_tracking.store.version_origin import origin_of
 
 
 class RegistryStore(StorePart):
@@ -105,13 +50,13 @@ class RegistryStore(StorePart):
             _require_free(tx, name)
             pk = tx.insert_keyed("registered_models", values, "registered_model_pk")
             _upsert_tags(tx, "registered_model", pk, given)
-            return _registered_models(tx, [_model(tx, name)])[0]
+            return whole_models(tx, [find_model(tx, name)])[0]
 
         return self.write(work)
 
     def get_registered_model(self, name: str) -> RegisteredModel:
         registry_rules.model_name(name)
-        return self.read(lambda tx: _registered_models(tx, [_model(tx, name)])[0])
+        return self.read(lambda tx: whole_models(tx, [find_model(tx, name)])[0])
 
     def search_registered_models(
         self,
@@ -131,8 +76,8 @@ class RegistryStore(StorePart):
                 max_results=max_results,
                 page_token=page_token,
             )
-            rows = rows_by_key(tx, _MODELS, "registered_model_pk", found.keys)
-            return Page(tuple(_registered_models(tx, [_Model(*row) for row in rows])), found.token)
+            rows = rows_by_key(tx, MODELS, "registered_model_pk", found.keys)
+            return Page(tuple(whole_models(tx, [ModelRow(*row) for row in rows])), found.token)
 
         return self.read(work)
 
@@ -146,7 +91,7 @@ class RegistryStore(StorePart):
                 "WHERE registered_model_pk = :pk",
                 {**values, "pk": model.registered_model_pk},
             )
-            return _registered_models(tx, [_model(tx, name)])[0]
+            return whole_models(tx, [find_model(tx, name)])[0]
 
         return self.write(work)
 
@@ -169,7 +114,7 @@ class RegistryStore(StorePart):
                 "WHERE registered_model_pk = :pk AND deleted_time IS NULL",
                 {"updated": updated, "pk": model.registered_model_pk},
             )
-            return _registered_models(tx, [_model(tx, new_name)])[0]
+            return whole_models(tx, [find_model(tx, new_name)])[0]
 
         return self.write(work)
 
@@ -187,10 +132,10 @@ class RegistryStore(StorePart):
         wanted = {registry_rules.any_stage(stage) for stage in stages}
 
         def work(tx: Transaction) -> tuple[ModelVersion, ...]:
-            latest = _latest_versions(tx, [_model(tx, name).registered_model_pk])
+            latest = latest_versions(tx, [find_model(tx, name).registered_model_pk])
             for stage in wanted - {row.current_stage for row in latest}:
                 registry_rules.stage(stage)  # nobody is in it: a stage of a ladder, or a mistake?
-            return _versions(tx, [row for row in latest if not wanted or row.current_stage in wanted])
+            return whole_versions(tx, [row for row in latest if not wanted or row.current_stage in wanted])
 
         return self.read(work)
 
@@ -211,7 +156,7 @@ class RegistryStore(StorePart):
 
         def work(tx: Transaction) -> None:
             model = self._own_model(tx, name)
-            found = _version(tx, name, version)
+            found = find_version(tx, name, version)
             guard.record_alias(tx, model.registered_model_pk, name, alias, found.version, self.acting(""), at)
             row = {"registered_model_pk": model.registered_model_pk, "alias": alias, "version": found.version}
             tx.upsert("registered_model_aliases", [row], ["registered_model_pk", "alias"])
@@ -233,7 +178,7 @@ class RegistryStore(StorePart):
 
     def get_model_version_by_alias(self, name: str, alias: str) -> ModelVersion:
         def work(tx: Transaction) -> ModelVersion:
-            model = _model(tx, name)
+            model = find_model(tx, name)
             row = tx.row(
                 "SELECT max(version) FROM model_versions WHERE registered_model_pk = :pk AND deleted_time IS NULL"
                 if alias.lower() == "latest"
@@ -244,7 +189,7 @@ class RegistryStore(StorePart):
             )
             if row is None or row[0] is None:
                 raise InvalidParameterValue(f"Registered model alias {alias} not found: model {name!r} has none of it")
-            return _versions(tx, [_version(tx, name, row[0])])[0]
+            return whole_versions(tx, [find_version(tx, name, row[0])])[0]
 
         return self.read(work)
 
@@ -271,13 +216,13 @@ class RegistryStore(StorePart):
         }
 
         def work(tx: Transaction) -> ModelVersion:
-            model = _model(tx, name, lock=tx.dialect.for_update)
+            model = find_model(tx, name, lock=tx.dialect.for_update)
             number = _next_number(tx, model)
             if idempotency_key:
                 earlier = claim(tx, idempotency_key, str(number), created)
                 if earlier is not None:
-                    return _versions(tx, [_version(tx, name, int(earlier))])[0]
-            origin = _origin(tx, source, run_id or None, model_id or None, given)
+                    return whole_versions(tx, [find_version(tx, name, int(earlier))])[0]
+            origin = origin_of(tx, source, run_id or None, model_id or None, given)
             tx.change(
                 "UPDATE registered_models SET last_version = :number, last_updated_timestamp = :created "
                 "WHERE registered_model_pk = :pk",
@@ -305,12 +250,12 @@ class RegistryStore(StorePart):
             _upsert_tags(tx, "model_version", pk, given)
             if model_id:
                 add_model_version_tag(tx, self.keys, model_id, name, number)
-            return _versions(tx, [_version(tx, name, number)])[0]
+            return whole_versions(tx, [find_version(tx, name, number)])[0]
 
         return self.write(work)
 
     def get_model_version(self, name: str, version: int) -> ModelVersion:
-        return self.read(lambda tx: _versions(tx, [_version(tx, name, version)])[0])
+        return self.read(lambda tx: whole_versions(tx, [find_version(tx, name, version)])[0])
 
     def update_model_version(self, name: str, version: int, description: str | None) -> ModelVersion:
         values = {"description": registry_rules.description(description), "updated": now()}
@@ -322,7 +267,7 @@ class RegistryStore(StorePart):
                 "WHERE model_version_pk = :pk",
                 {**values, "pk": found.model_version_pk},
             )
-            return _versions(tx, [_version(tx, name, version)])[0]
+            return whole_versions(tx, [find_version(tx, name, version)])[0]
 
         return self.write(work)
 
@@ -364,14 +309,14 @@ class RegistryStore(StorePart):
                 max_results=max_results,
                 page_token=page_token,
             )
-            rows = rows_by_key(tx, _VERSIONS, "v.model_version_pk", found.keys, position=1)
-            return Page(_versions(tx, [_Version(*row) for row in rows]), found.token)
+            rows = rows_by_key(tx, VERSIONS, "v.model_version_pk", found.keys, position=1)
+            return Page(whole_versions(tx, [VersionRow(*row) for row in rows]), found.token)
 
         return self.read(work)
 
     def get_model_version_download_uri(self, name: str, version: int) -> str:
         def work(tx: Transaction) -> str:
-            found = _version(tx, name, version)
+            found = find_version(tx, name, version)
             return found.storage_location or found.source
 
         return self.read(work)
@@ -386,7 +331,7 @@ class RegistryStore(StorePart):
 
         def work(tx: Transaction) -> ModelVersion:
             model = self._own_model(tx, name)
-            found = _version(tx, name, version)
+            found = find_version(tx, name, version)
             _touch(tx, model.registered_model_pk, moved)  # first of all: one transition of a model at a time
             guard.record_stage(
                 tx,
@@ -411,7 +356,7 @@ class RegistryStore(StorePart):
                 "WHERE model_version_pk = :pk",
                 values,
             )
-            return _versions(tx, [_version(tx, name, version)])[0]
+            return whole_versions(tx, [find_version(tx, name, version)])[0]
 
         return self.write(work)
 
@@ -428,127 +373,16 @@ class RegistryStore(StorePart):
 
     # --- what a fenced view may change --------------------------------------------------------------------------
 
-    def _own_model(self, tx: Transaction, name: str) -> _Model:
+    def _own_model(self, tx: Transaction, name: str) -> ModelRow:
         """The model to change; for update, so that changes of one model follow one another."""
-        model = _model(tx, name, lock=tx.dialect.for_update)
+        model = find_model(tx, name, lock=tx.dialect.for_update)
         self.require_owner(model.owner_run_id, f"registered model {name!r}")
         return model
 
-    def _own_version(self, tx: Transaction, name: str, version: int) -> _Version:
-        found = _version(tx, name, version)
+    def _own_version(self, tx: Transaction, name: str, version: int) -> VersionRow:
+        found = find_version(tx, name, version)
         self.require_owner(found.owner_run_id, f"version {version} of model {name!r}")
         return found
-
-
-# --- rows -> entities -------------------------------------------------------------------------------------------------
-
-
-def _model(tx: Transaction, name: str, lock: str = "") -> _Model:
-    row = tx.row(f"{_MODELS} WHERE name = :name{lock}", {"name": name})
-    if row is None:
-        raise ResourceDoesNotExist(f"Registered Model with name={name} not found")
-    return _Model(*row)
-
-
-def _version(tx: Transaction, name: str, version: int) -> _Version:
-    number = registry_rules.version(version)
-    row = tx.row(_VERSION, {"name": name, "version": number})
-    if row is None:
-        raise ResourceDoesNotExist(f"Model Version (name={name}, version={number}) not found")
-    return _Version(*row)
-
-
-def _registered_models(tx: Transaction, rows: Sequence[_Model]) -> list[RegisteredModel]:
-    """Whole models for rows, in the same order, in three statements whatever their number (up to a chunk)."""
-    keys = [row.registered_model_pk for row in rows]
-    tags = _tags(tx, "registered_model", keys)
-    aliases = _aliases(tx, keys)
-    latest: dict[int, list[ModelVersion]] = {}
-    versions = _latest_versions(tx, keys)
-    for row, version in zip(versions, _versions(tx, versions, aliases), strict=True):
-        latest.setdefault(row.registered_model_pk, []).append(version)
-    return [
-        RegisteredModel(
-            name=row.name,
-            creation_timestamp=row.creation_timestamp,
-            last_updated_timestamp=row.last_updated_timestamp,
-            description=row.description,
-            user_id=row.user_id,
-            latest_versions=tuple(latest.get(row.registered_model_pk, ())),
-            tags=tags.get(row.registered_model_pk, ()),
-            aliases=tuple(aliases.get(row.registered_model_pk, ())),
-        )
-        for row in rows
-    ]
-
-
-def _versions(
-    tx: Transaction, rows: Sequence[_Version], aliases: dict[int, list[ModelAlias]] | None = None
-) -> tuple[ModelVersion, ...]:
-    """Whole versions for rows, in the same order."""
-    tags = _tags(tx, "model_version", [row.model_version_pk for row in rows])
-    if aliases is None:
-        aliases = _aliases(tx, sorted({row.registered_model_pk for row in rows}))
-    return tuple(
-        ModelVersion(
-            name=row.name,
-            version=row.version,
-            creation_timestamp=row.creation_timestamp,
-            last_updated_timestamp=row.last_updated_timestamp,
-            current_stage=row.current_stage,
-            source=row.source,
-            run_id=row.run_id or None,
-            run_link=row.run_link,
-            description=row.description,
-            user_id=row.user_id,
-            model_id=row.model_id,
-            storage_location=row.storage_location,
-            status=row.status,
-            status_message=row.status_message,
-            tags=tags.get(row.model_version_pk, ()),
-            aliases=tuple(
-                each.alias for each in aliases.get(row.registered_model_pk, ()) if each.version == row.version
-            ),
-        )
-        for row in rows
-    )
-
-
-def _latest_versions(tx: Transaction, models: Sequence[int]) -> list[_Version]:
-    """The highest version in each stage of each model, by version."""
-    found: list[_Version] = []
-    for chunk in key_lists(models):
-        rows = tx.rows(
-            f"{_VERSIONS} JOIN (SELECT registered_model_pk, current_stage, max(version) AS version "
-            f"FROM model_versions WHERE registered_model_pk IN ({chunk}) AND deleted_time IS NULL "
-            "GROUP BY registered_model_pk, current_stage) latest "
-            "ON latest.registered_model_pk = v.registered_model_pk AND latest.version = v.version "
-            "ORDER BY v.registered_model_pk, v.version"
-        )
-        found += [_Version(*row) for row in rows]
-    return found
-
-
-def _tags(tx: Transaction, owner: str, keys: Sequence[int]) -> dict[int, tuple[Tag, ...]]:
-    """Tags by row key; `owner` is `registered_model` or `model_version`."""
-    found: dict[int, list[Tag]] = {}
-    for chunk in key_lists(keys):
-        for pk, name, value in tx.rows(
-            f"SELECT {owner}_pk, name, value FROM {owner}_tags WHERE {owner}_pk IN ({chunk}) ORDER BY name"
-        ):
-            found.setdefault(pk, []).append(Tag(name, value))
-    return {pk: tuple(tags) for pk, tags in found.items()}
-
-
-def _aliases(tx: Transaction, models: Sequence[int]) -> dict[int, list[ModelAlias]]:
-    found: dict[int, list[ModelAlias]] = {}
-    for chunk in key_lists(models):
-        for pk, alias, version in tx.rows(
-            "SELECT registered_model_pk, alias, version FROM registered_model_aliases "
-            f"WHERE registered_model_pk IN ({chunk}) ORDER BY alias"
-        ):
-            found.setdefault(pk, []).append(ModelAlias(alias, version))
-    return found
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -575,89 +409,13 @@ def _touch(tx: Transaction, registered_model_pk: int, updated: int) -> None:
     )
 
 
-def _next_number(tx: Transaction, model: _Model) -> int:
+def _next_number(tx: Transaction, model: ModelRow) -> int:
     """The number of the next version; the caller holds the model's row."""
     row = tx.row(
         "SELECT last_version FROM registered_models WHERE registered_model_pk = :pk", {"pk": model.registered_model_pk}
     )
     assert row is not None
     return int(row[0]) + 1
-
-
-# --- where a version comes from ---------------------------------------------------------------------------------------
-
-
-class _Origin(NamedTuple):
-    """What a version is stored with: its source as given (or resolved) and where its files are."""
-
-    source: str
-    storage_location: str
-    run_id: str | None
-    model_id: str | None
-
-
-def _origin(tx: Transaction, source: str, run_id: str | None, model_id: str | None, tags: dict[str, str]) -> _Origin:
-    """Check a source against the run or logged model that it is registered with, and resolve it.
-
-    Raises:
-        InvalidParameterValue: the source is not theirs.
-        ResourceDoesNotExist: the logged model or the version that the source names is unknown.
-    """
-    if tags.get(PROMPT_TAG) == "true" and source in model_sources.PROMPT_SOURCES:
-        return _Origin(source, source, run_id, model_id)
-    place = model_sources.read_source(source)
-    if isinstance(place, OfVersion):
-        return _origin_of_version(tx, place, run_id, model_id)
-    if isinstance(place, OfRun) and place.run_id != run_id:
-        raise model_sources.invalid(source, f"it belongs to run {place.run_id!r}, so pass that as run_id")
-    if isinstance(place, OfLoggedModel) and place.model_id != model_id:
-        raise model_sources.invalid(source, f"it is logged model {place.model_id!r}, so pass that as model_id")
-    model = find_logged_model(tx, model_id) if model_id else None
-    if model is not None:
-        run_id = run_id or model.source_run_id
-    if isinstance(place, OfLoggedModel):
-        assert model is not None
-        return _Origin(source, model.artifact_uri, run_id, model_id)
-    if isinstance(place, Inside):
-        roots = [model.artifact_uri] if model is not None else []
-        row = tx.row("SELECT artifact_uri FROM runs WHERE run_id = :run_id", {"run_id": run_id}) if run_id else None
-        roots += [row[0]] if row is not None else []
-        if not any(model_sources.contains(root, source) for root in roots):
-            owner = "the run or logged model that it is registered with" if roots else "a run_id that it belongs to"
-            raise model_sources.invalid(source, f"it must lie inside the artifacts of {owner}")
-    return _Origin(source, source, run_id, model_id)
-
-
-def _origin_of_version(tx: Transaction, place: OfVersion, run_id: str | None, model_id: str | None) -> _Origin:
-    model = _model(tx, place.name)
-    number = place.version
-    if place.alias is not None:
-        row = tx.row(
-            "SELECT version FROM registered_model_aliases WHERE registered_model_pk = :pk AND alias = :alias",
-            {"pk": model.registered_model_pk, "alias": place.alias},
-        )
-        number = row[0] if row is not None else None
-    elif place.stage is not None:
-        latest = _latest_versions(tx, [model.registered_model_pk])
-        if place.stage.lower() != "latest":
-            stage = registry_rules.stage(place.stage)
-            latest = [row for row in latest if row.current_stage == stage]
-        number = max((row.version for row in latest), default=None)
-    if number is None:
-        raise model_sources.invalid(place.source, f"model {place.name!r} has no such version")
-    version = _version(tx, place.name, number)
-    tags = _tags(tx, "model_version", [version.model_version_pk]).get(version.model_version_pk, ())
-    if Tag(PROMPT_TAG, "true") in tags:
-        raise model_sources.invalid(place.source, "it is a prompt")
-    for what, given, known in (("run_id", run_id, version.run_id or None), ("model_id", model_id, version.model_id)):
-        if given and known and given != known:
-            raise model_sources.invalid(place.source, f"its {what} is {known!r}, not {given!r}")
-    return _Origin(
-        f"models:/{version.name}/{version.version}",
-        version.storage_location or version.source,
-        run_id or version.run_id or None,
-        model_id or version.model_id,
-    )
 
 
 __all__ = ["RegistryStore"]
