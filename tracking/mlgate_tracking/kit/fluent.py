@@ -1,21 +1,32 @@
 """The functions behind `import mlgate_tracking as tracking`: one active run, and short calls that log to it.
 
 Names and signatures are MLflow's. Metrics, params and tags are handed over in microseconds and sent in the background
-(see `buffer`); files go at once, or wait in the spool while the server is away. In a step the first `start_run` takes
-up the step's own run, which the runner closes; elsewhere `start_run` makes a run and `end_run` closes it.
+(see `buffer`); files go at once, or wait in the spool while the server is away. Which run is active, `runs` knows.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 
 from mlgate_tracking.kit import log, records
-from mlgate_tracking.kit.client import TrackingClient, local_files, now, user
-from mlgate_tracking.kit.session import PATIENCE, current, in_step, refresh, session, step_run_id
-from mlgate_tracking.kit.transport import Refused, TrackingError, Unreachable, tracking_uri
+from mlgate_tracking.kit.client import TrackingClient, local_files
+from mlgate_tracking.kit.runs import (
+    LOST,
+    ActiveRun,
+    active_experiment_id,
+    active_run,
+    active_run_id,
+    end_run,
+    get_tracking_uri,
+    set_experiment,
+    set_tracking_uri,
+    start_run,
+    state,
+)
+from mlgate_tracking.kit.session import current, in_step, session
+from mlgate_tracking.kit.transport import Refused, TrackingError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,263 +34,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mlgate_tracking.kit.data import Dataset
-
-_LOST = "lost"
-"""Run id that stands for a run that no server could be asked for; what is logged to it goes nowhere."""
-
-
-class _State:
-    """Which runs are active; a thread sees its own, else those of the thread that began first."""
-
-    def __init__(self) -> None:
-        self.shared: list[ActiveRun] = []
-        self.owner = 0
-        self.local = threading.local()
-        self.experiment_id = ""
-        self.step_run_taken = False
-        self.params: dict[tuple[str, str], str] = {}
-        self.last_run_id = ""
-
-    def stack(self) -> list[ActiveRun]:
-        """The runs that this thread has begun."""
-        if getattr(self.local, "stack", None):
-            return self.local.stack  # type: ignore[no-any-return]
-        if not self.shared or self.owner == threading.get_ident():
-            self.owner = threading.get_ident()
-            return self.shared
-        self.local.stack = []
-        return self.local.stack  # type: ignore[no-any-return]
-
-    def active(self) -> ActiveRun | None:
-        own = getattr(self.local, "stack", None)
-        if own:
-            return own[-1]  # type: ignore[no-any-return]
-        return self.shared[-1] if self.shared else None
-
-
-class ActiveRun(records.Run):
-    """A run as a context manager: leaving it ends the run, FAILED when an exception leaves."""
-
-    def __enter__(self) -> ActiveRun:
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if kind is None:
-            end_run()
-        else:
-            clean = kind is SystemExit and error.code in (None, 0)
-            end_run("FINISHED" if clean else "KILLED" if kind is KeyboardInterrupt else "FAILED")
-
-
-_state = _State()
-
-
-def _forget() -> None:
-    """A forked child logs to the run that was active, but does not end its parent's runs."""
-    _state.owner = threading.get_ident()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
-
-
-# --- where ----------------------------------------------------------------------------------------------------------
-
-
-def set_tracking_uri(uri: str) -> None:
-    """Log to another server from here on."""
-    os.environ["MLFLOW_TRACKING_URI"] = str(uri)
-    refresh()
-
-
-def get_tracking_uri() -> str:
-    return tracking_uri()
-
-
-def set_experiment(experiment_name: str | None = None, experiment_id: str | None = None) -> records.Experiment:
-    """Make an experiment the active one; by name it is created when it does not exist.
-
-    In a step that has not started its run yet, the step's run moves into the experiment.
-
-    Raises:
-        TrackingError: neither or both given, a deleted experiment, or no server.
-    """
-    if (experiment_name is None) == (experiment_id is None):
-        raise Refused("set_experiment takes exactly one of experiment_name and experiment_id")
-    client = session().client
-    if experiment_id is not None:
-        wanted = str(experiment_id)
-        found = session().wait_for(lambda: client.get_experiment(wanted))
-    else:
-        found = session().wait_for(lambda: client.ensure_experiment(str(experiment_name)))
-    if found.lifecycle_stage != "active":
-        raise Refused("experiment %r is deleted; restore it first, or use another name" % found.name)
-    _state.experiment_id = found.experiment_id
-    if in_step() and not _state.step_run_taken:
-        from mlgate_tracking.kit.mlflow_experiment import take_along
-
-        try:
-            take_along(found.experiment_id)
-        except TrackingError as error:
-            log.failure("moving the step's run into experiment %s" % found.experiment_id, error)
-    experiment: records.Experiment = found
-    return experiment
-
-
-def _experiment_id() -> str:
-    if _state.experiment_id:
-        return _state.experiment_id
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
-    if name:
-        found: records.Experiment = session().wait_for(lambda: session().client.ensure_experiment(name))
-        return found.experiment_id
-    return os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
-
-
-# --- runs -----------------------------------------------------------------------------------------------------------
-
-
-def start_run(
-    run_id: str | None = None,
-    experiment_id: str | None = None,
-    run_name: str | None = None,
-    nested: bool = False,
-    parent_run_id: str | None = None,
-    tags: Mapping[str, Any] | None = None,
-    description: str | None = None,
-    log_system_metrics: bool | None = None,
-) -> ActiveRun:
-    """Start a run and make it the active one; also a context manager.
-
-    Args:
-        run_id: a run to go on with, instead of a new one.
-        experiment_id: where a new run goes; default the active experiment.
-        nested: begin a child of the active run.
-        parent_run_id: make the new run a child of this one.
-        description: text shown with the run.
-        log_system_metrics: accepted for MLflow's sake; the runner samples system metrics of every step.
-
-    Raises:
-        TrackingError: a run is active already and `nested` is not set, or (outside a step) no server answers.
-    """
-    stack = _state.stack()
-    if stack and not nested:
-        raise Refused(
-            "run %s is active already; end it with end_run(), or pass nested=True for a child run"
-            % stack[-1].info.run_id
-        )
-    given = {str(key): str(value) for key, value in (tags or {}).items()}
-    if description:
-        given["mlflow.note.content"] = description
-    if run_name:
-        given["mlflow.runName"] = run_name
-    active = _state.active()
-    resumed = run_id or (step_run_id() if _step_run_waits() else "")
-    if resumed:
-        run = _resume(resumed, given)
-    else:
-        parent = parent_run_id or (active.info.run_id if active is not None and nested else None)
-        if parent:
-            given["mlflow.parentRunId"] = parent
-        run = _create(experiment_id, run_name, given)
-    stack.append(run)
-    _state.last_run_id = run.info.run_id
-    return run
-
-
-def _step_run_waits() -> bool:
-    """The step's run is taken once; after that the script makes runs of its own, as with MLflow."""
-    return in_step() and not _state.step_run_taken and os.environ.get("MLFLOW_RUN_ID", "") == step_run_id()
-
-
-def _resume(run_id: str, tags: dict[str, str]) -> ActiveRun:
-    if run_id == step_run_id():
-        _state.step_run_taken = True
-        experiment_id = _state.experiment_id or os.environ.get("MLFLOW_EXPERIMENT_ID", "")
-        run = ActiveRun(records.RunInfo(run_id, experiment_id, run_name=tags.get("mlflow.runName", "")))
-    else:
-        client = session().client
-        found = session().wait_for(lambda: client.get_run(run_id))
-        if found.info.lifecycle_stage != "active":
-            raise Refused("run %s is deleted; restore it before going on with it" % run_id)
-        session().wait_for(lambda: client.update_run(run_id, status="RUNNING"))
-        run = ActiveRun(found.info, found.data, found.inputs)
-    for key, value in tags.items():
-        session().buffer.tag(run_id, key, value)
-    return run
-
-
-def _create(
-    experiment_id: str | None, run_name: str | None, tags: dict[str, str], patience: float = PATIENCE
-) -> ActiveRun:
-    import sys
-
-    source = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c") else "python"
-    everywhere = {"mlflow.user": user(), "mlflow.source.name": source, "mlflow.source.type": "LOCAL"}
-    where = str(experiment_id) if experiment_id is not None else _experiment_id()
-    try:
-        key = os.urandom(16).hex()  # an answer that got lost must not leave a second run behind
-        run = session().wait_for(
-            lambda: session().client.create_run(
-                where, run_name=run_name, tags={**everywhere, **tags}, idempotency_key=key
-            ),
-            patience,
-        )
-    except Unreachable as error:
-        if not in_step():
-            raise
-        log.failure("beginning a run; what is logged to it is lost", error)
-        return ActiveRun(records.RunInfo(_LOST, where, run_name=run_name or ""))
-    return ActiveRun(run.info, run.data)
-
-
-def new_run(parent_run_id: str, run_name: str | None = None) -> str:
-    """Make a child run without making it the active one; returns its id. For auto-logging."""
-    if session().buffer.away:
-        raise Unreachable("the tracking server is away; no child run of %s" % parent_run_id)
-    active = _state.active()
-    home = os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
-    where = active.info.experiment_id if active is not None else _state.experiment_id or home
-    run_id = _create(where, run_name, {"mlflow.parentRunId": parent_run_id}, patience=2.0).info.run_id
-    if run_id is _LOST:
-        raise Unreachable("the tracking server is away; no child run of %s" % parent_run_id)
-    return run_id
-
-
-def logged_param(run_id: str, key: str) -> bool:
-    """Whether the script itself has logged this param in this process."""
-    return (run_id, key) in _state.params
-
-
-def active_run() -> ActiveRun | None:
-    """The run that the short calls log to; None when there is none."""
-    return _state.active()
-
-
-def last_active_run() -> records.Run | None:
-    """The run that was active last, as the server has it now."""
-    if not _state.last_run_id or _state.last_run_id == _LOST:
-        return None
-    return get_run(_state.last_run_id)
-
-
-def end_run(status: str = "FINISHED") -> None:
-    """End the active run of this thread. A step's own run is closed by the runner, with the step's outcome."""
-    stack = _state.stack()
-    if not stack:
-        return
-    run_id = stack.pop().info.run_id
-    if run_id in (_LOST, step_run_id()):
-        return
-    session().buffer.end(run_id, status, now())
-    session().buffer.flush(0.0 if session().buffer.away else 10.0)
-
-
-def _active_run_id() -> str:
-    """The active run's id; begins a run when there is none."""
-    run = _state.active()
-    return (run if run is not None else start_run()).info.run_id
-
 
 # --- params, metrics, tags ------------------------------------------------------------------------------------------
 
@@ -301,8 +55,8 @@ def log_metric(
         timestamp: milliseconds since the epoch, default now.
         run_id: another run than the active one.
     """
-    run_id = run_id or _active_run_id()
-    if run_id is not _LOST:
+    run_id = run_id or active_run_id()
+    if run_id is not LOST:
         buffer = session().buffer
         moment = int(time.time() * 1000) if timestamp is None else int(timestamp)
         buffer.metric(run_id, key, float(value), moment, int(step) if step else 0)
@@ -319,7 +73,7 @@ def log_metrics(
 ) -> None:
     """Log several metrics with the same step and time."""
     moment = int(time.time() * 1000) if timestamp is None else int(timestamp)
-    run_id = run_id or _active_run_id()
+    run_id = run_id or active_run_id()
     for key, value in metrics.items():
         log_metric(key, value, step, timestamp=moment, run_id=run_id)
     if synchronous:
@@ -332,15 +86,15 @@ def log_param(key: str, value: Any, synchronous: bool | None = None) -> Any:
     Raises:
         TrackingError: this process has logged another value for it to the same run.
     """
-    run_id, text = _active_run_id(), str(value)
-    before = _state.params.setdefault((run_id, key), text)
+    run_id, text = active_run_id(), str(value)
+    before = state.params.setdefault((run_id, key), text)
     if before != text:
         raise Refused(
             "param %r of run %s is %r and cannot become %r; params are written once" % (key, run_id, before, text),
             "INVALID_PARAMETER_VALUE",
             400,
         )
-    if run_id is not _LOST:
+    if run_id is not LOST:
         session().buffer.param(run_id, key, text)
         if synchronous:
             flush()
@@ -356,8 +110,8 @@ def log_params(params: Mapping[str, Any], synchronous: bool | None = None) -> No
 
 def set_tag(key: str, value: Any, synchronous: bool | None = None) -> None:
     """Set a tag of the active run; a later value replaces an earlier one."""
-    run_id = _active_run_id()
-    if run_id is not _LOST:
+    run_id = active_run_id()
+    if run_id is not LOST:
         session().buffer.tag(run_id, key, str(value))
         if synchronous:
             flush()
@@ -372,11 +126,11 @@ def set_tags(tags: Mapping[str, Any], synchronous: bool | None = None) -> None:
 
 def delete_tag(key: str) -> None:
     flush()
-    session().client.delete_tag(_active_run_id(), key)
+    session().client.delete_tag(active_run_id(), key)
 
 
 def set_experiment_tag(key: str, value: Any) -> None:
-    session().client.set_experiment_tag(_experiment_id(), key, value)
+    session().client.set_experiment_tag(active_experiment_id(), key, value)
 
 
 def set_experiment_tags(tags: Mapping[str, Any]) -> None:
@@ -408,15 +162,15 @@ def log_artifacts(local_dir: str, artifact_path: str | None = None, run_id: str 
 
 
 def _upload(files: Iterable[tuple[str, str]], run_id: str | None) -> None:
-    run_id = run_id or _active_run_id()
+    run_id = run_id or active_run_id()
     for path, file in files:
-        if run_id is not _LOST:
+        if run_id is not LOST:
             session().upload(run_id, path, file)
 
 
 def _write(path: str, content: bytes, run_id: str | None = None) -> None:
-    run_id = run_id or _active_run_id()
-    if run_id is not _LOST:
+    run_id = run_id or active_run_id()
+    if run_id is not LOST:
         session().write(run_id, path, content)
 
 
@@ -473,8 +227,8 @@ def log_table(data: Any, artifact_file: str, run_id: str | None = None) -> None:
     """Store a table (a dictionary of columns or a DataFrame) as JSON; rows are added to a table that is there."""
     from mlgate_tracking.kit.data import merged_table
 
-    run_id = run_id or _active_run_id()
-    if run_id is _LOST:
+    run_id = run_id or active_run_id()
+    if run_id is LOST:
         return
     try:
         before = session().client.files(run_id).read(artifact_file)
@@ -489,12 +243,12 @@ def load_table(artifact_file: str, run_id: str | None = None) -> Any:
     """A table of a run: a DataFrame where pandas is installed, else a dictionary of columns."""
     from mlgate_tracking.kit.data import table_value
 
-    return table_value(session().client.files(run_id or _active_run_id()).read(artifact_file))
+    return table_value(session().client.files(run_id or active_run_id()).read(artifact_file))
 
 
 def get_artifact_uri(artifact_path: str | None = None) -> str:
     """URI of the active run's artifacts, or of one of them."""
-    root = session().client.files(_active_run_id()).root
+    root = session().client.files(active_run_id()).root
     return root + ("/" + artifact_path.strip("/") if artifact_path else "")
 
 
@@ -535,8 +289,8 @@ def log_input(dataset: Dataset | Any, context: str | None = None, tags: Mapping[
     """
     from mlgate_tracking.kit.data import input_record
 
-    run_id = _active_run_id()
-    if run_id is _LOST:
+    run_id = active_run_id()
+    if run_id is LOST:
         return
     record = input_record(dataset, context, tags)
     try:
@@ -606,6 +360,13 @@ def load_model(model_uri: str, dst_path: str | None = None, **options: Any) -> A
 # --- questions ------------------------------------------------------------------------------------------------------
 
 
+def last_active_run() -> records.Run | None:
+    """The run that was active last, as the server has it now."""
+    if not state.last_run_id or state.last_run_id == LOST:
+        return None
+    return get_run(state.last_run_id)
+
+
 def get_run(run_id: str) -> records.Run:
     """A run as the server has it, with everything that this process has logged so far."""
     flush()
@@ -666,7 +427,7 @@ def search_runs(
     elif search_all_experiments:
         ids = [each.experiment_id for each in search_experiments()]
     elif not ids:
-        ids = [_experiment_id()]
+        ids = [active_experiment_id()]
     runs: list[records.Run] = []
     token = None
     while ids and len(runs) < max_results:

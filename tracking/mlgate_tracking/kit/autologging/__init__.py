@@ -126,16 +126,16 @@ def observe(observer: Observer, call: Callable[[], Any]) -> Any:
 
 def _begin() -> FitRun | None:
     """The run that this fit is logged to; None when there have been too many."""
-    from mlgate_tracking.kit import fluent
+    from mlgate_tracking.kit import runs
     from mlgate_tracking.kit.session import in_step, step_run_id
 
-    active = fluent.active_run()
+    active = runs.active_run()
     if active is not None:
         run_id = active.info.run_id
     elif in_step():
         run_id = step_run_id()
     else:
-        return FitRun(fluent.start_run().info.run_id, owned=True)
+        return FitRun(runs.start_run().info.run_id, owned=True)
     used = _used_runs.get(run_id, 0)
     _used_runs[run_id] = used + 1
     if not used:
@@ -144,18 +144,18 @@ def _begin() -> FitRun | None:
         if used == FURTHER_RUNS + 1:
             log.write("this process has fitted %d models; further ones are not logged" % used)
         return None
-    child = fluent.new_run(parent_run_id=run_id)
+    child = runs.new_run(parent_run_id=run_id)
     return FitRun(child, child=True)
 
 
 def _end(run: FitRun, status: str) -> None:
-    from mlgate_tracking.kit import fluent
+    from mlgate_tracking.kit import runs
     from mlgate_tracking.kit.client import now
     from mlgate_tracking.kit.session import session
 
     try:
         if run.owned:
-            fluent.end_run(status)
+            runs.end_run(status)
         elif run.child:
             session().buffer.end(run.run_id, status, now())
     except Exception as error:
@@ -178,12 +178,12 @@ class FitRun:
 
     def params(self, values: dict[str, Any]) -> None:
         """Params as text; what the script has logged under the same name stands."""
-        from mlgate_tracking.kit import fluent
+        from mlgate_tracking.kit import runs
         from mlgate_tracking.kit.session import session
 
         for key, value in values.items():
             name = valid_key(key)
-            if not fluent.logged_param(self.run_id, name):
+            if not runs.logged_param(self.run_id, name):
                 session().buffer.param(self.run_id, name, shown(value))
 
     def metrics(self, values: dict[str, Any], step: int = 0) -> None:

@@ -188,11 +188,11 @@ class _Fit(Observer):
 
 
 def _log_trial(run: FitRun, columns: dict[str, list[Any]], number: int, name: str) -> None:
-    from mlgate_tracking.kit import fluent
+    from mlgate_tracking.kit import runs
     from mlgate_tracking.kit.client import now
     from mlgate_tracking.kit.session import session
 
-    trial = FitRun(fluent.new_run(parent_run_id=run.run_id, run_name="%s trial %d" % (name, number)))
+    trial = FitRun(runs.new_run(parent_run_id=run.run_id, run_name="%s trial %d" % (name, number)))
     trial.params(columns["params"][number])
     trial.tags({"estimator_name": name, "mlgate.trial": number})
     skipped = ("params", "param_", "split")

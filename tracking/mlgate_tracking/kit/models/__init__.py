@@ -212,11 +212,11 @@ def log_model(
     import shutil
     import tempfile
 
-    from mlgate_tracking.kit import fluent
+    from mlgate_tracking.kit import fluent, runs
     from mlgate_tracking.kit.session import session
 
     path = artifact_path or name or "model"
-    run_id = run_id or fluent._active_run_id()
+    run_id = run_id or runs.active_run_id()
     folder = tempfile.mkdtemp(prefix="mlgate-model-")
     try:
         local = os.path.join(folder, "model")
