@@ -16,6 +16,15 @@ except ImportError:  # before Airflow 3.2 they live in the core
     from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 
+def configuration() -> Any:
+    """Airflow's configuration, read where it is asked for: most DAG files need none."""
+    try:
+        from airflow.sdk import conf
+    except ImportError:  # before Airflow 3.2
+        from airflow.configuration import conf
+    return conf
+
+
 def mask(value: str) -> None:
     """Keep a value out of everything that Airflow logs."""
     try:
@@ -59,5 +68,6 @@ __all__ = [
     "BaseOperatorLink",
     "BaseSensorOperator",
     "backoff",
+    "configuration",
     "mask",
 ]

@@ -107,9 +107,9 @@ def _uri_of(connection: Any) -> str | None:
 
 
 def _configured_conn_id() -> str:
-    from airflow.sdk import conf
+    from mlgate.airflow.compat import configuration
 
-    return str(conf.get("mlgate", "conn_id", fallback="") or "")
+    return str(configuration().get("mlgate", "conn_id", fallback="") or "")
 
 
 __all__ = ["MlgateHook"]

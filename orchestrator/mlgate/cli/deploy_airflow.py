@@ -78,7 +78,7 @@ def airflow(
         run = {
             "uri": planned.plan.uri,
             "entry_point": name,
-            "commit": planned.plan.commit,
+            "commit": planned.plan.commit if planned.source.kind == "git" else None,
             "parameters": parameters,
             "experiment_name": experiment_name,
             **connection,

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mlgate.airflow.asking import APPROVE, REJECT, standing, take_answer
 from mlgate.promotion import request_approval
+from mlgate_projects.testing import project_dir
 from mlgate_tracking.entities import Metric
 from mlgate_tracking.governance import Target
 from tests.orchestrator.airflow.conftest import Airflow
-from tests.support.cli import connected, mlgate
+from tests.support.cli import all_runs, connected, mlgate
 
 CHAMPION = Target("champion")
+
+ASKS = {
+    "MLproject": """\
+        name: asks
+        entry_points:
+          train: {command: python train.py}
+        pipelines:
+          asks:
+            steps:
+              train: {entry_point: train}
+              promote:
+                promote:
+                  model: toy
+                  source: "${{ steps.train.artifacts }}/model"
+                  to: {alias: champion}
+                  gates: [{approval: {role: ml_engineer}}]
+        """,
+    "train.py": """\
+        import mlgate_tracking as tracking
+        tracking.log_text("flavors: {}\\n", "model/MLmodel")
+        """,
+}
 
 
 def register(versions: int = 1, user: str = "dana") -> None:
@@ -29,6 +54,32 @@ def register(versions: int = 1, user: str = "dana") -> None:
         store.grant_role("ml_engineer", "ada")
         store.grant_role("ml_engineer", "dana")
         store.grant_role("ml_engineer", "eve")
+
+
+@contextlib.contextmanager
+def approving() -> Iterator[list[str]]:
+    """Somebody who approves whatever waits, on the command line; gives the targets that were asked for."""
+    answered: list[str] = []
+    over = threading.Event()
+
+    def approve_what_waits() -> None:
+        while not over.wait(0.5):
+            with connected() as store:
+                models = store.search_registered_models().items
+                waiting = store.search_approvals(model="toy").items if models else ()
+            for approval in waiting:
+                if approval.status.value == "pending":
+                    done = mlgate("approvals", "approve", approval.approval_id, "--user", "ada")
+                    assert done.returncode == 0, done.stderr
+                    answered.append(str(approval.target))
+
+    person = threading.Thread(target=approve_what_waits)
+    person.start()
+    try:
+        yield answered
+    finally:
+        over.set()
+        person.join()
 
 
 def answer(name: str, option: str = APPROVE, comment: str = "") -> dict[str, object]:
@@ -77,30 +128,28 @@ def test_one_no_settles_it_and_an_answer_of_nobody_changes_nothing() -> None:
 @pytest.mark.slow
 def test_a_task_waits_for_an_answer_that_comes_from_the_command_line(airflow: Airflow) -> None:
     register()
-    answered: list[str] = []
-    over = threading.Event()
-
-    def approve_what_waits() -> None:
-        while not over.wait(0.5):
-            with connected() as store:
-                waiting = store.search_approvals(model="toy").items
-            for approval in waiting:
-                if approval.status.value == "pending":
-                    done = mlgate("approvals", "approve", approval.approval_id, "--user", "ada")
-                    assert done.returncode == 0, done.stderr
-                    answered.append(str(approval.target))
-
-    person = threading.Thread(target=approve_what_waits)
-    person.start()
-    try:
+    with approving() as answered:
         seen = airflow.run("run.py", "approval", env={"MLGATE_HOME": os.environ["MLGATE_HOME"]})
-    finally:
-        over.set()
-        person.join()
     assert seen["tasks"] == {"ask": "success", "promote": "success"}, seen["log"]
     assert answered == ["stage 'Staging'", "alias 'champion'"]
     with connected() as store:
         assert store.get_model_version_by_alias("toy", "champion").version == 1
+
+
+@pytest.mark.airflow
+@pytest.mark.slow
+def test_a_promote_step_of_a_project_waits_for_people_and_then_promotes(airflow: Airflow, tmp_path: Path) -> None:
+    with connected() as store:
+        store.grant_role("ml_engineer", "ada")
+    project = project_dir(tmp_path / "asks", ASKS)
+    env = {"TEST_PROJECT": str(project), "TEST_PIPELINE": "asks", "MLGATE_HOME": os.environ["MLGATE_HOME"]}
+    with approving() as answered:
+        seen = airflow.run("run.py", "project", env={**env, "TEST_ACCURACY": "1"})
+    assert set(seen["tasks"].values()) == {"success"}, seen["log"]
+    assert answered == ["alias 'champion'"]
+    assert [extra["version"] for _, extra in seen["events"]] == [1]
+    [run] = [run for run in all_runs() if run.tag("mlgate.kind") == "promote"]
+    assert (run.info.status.value, run.tag("mlgate.outcome")) == ("FINISHED", "promoted")
 
 
 @pytest.mark.airflow

@@ -14,7 +14,7 @@ SETTINGS = {
     "experiment_name": "toys",
 }
 
-ProjectDag("project", start_date=datetime(2026, 1, 1), schedule=None, prewarm=True, **SETTINGS)
+ProjectDag("project", start_date=datetime(2026, 1, 1), schedule=None, prewarm=True, poll=0.5, **SETTINGS)
 
 with DAG("grouped", start_date=datetime(2026, 1, 1), schedule=None) as grouped:
 

@@ -1,4 +1,4 @@
-"""Runs a DAG of `dags/` to its end, as `airflow dags test` does; prints task states and asset events."""
+"""Runs a DAG of `dags/` to its end, as `airflow dags test` does; prints task states and the run's asset events."""
 
 import json
 import subprocess
@@ -16,7 +16,10 @@ done = subprocess.run(
 with create_session() as session:
     run = session.scalars(select(DagRun).where(DagRun.dag_id == dag_id).order_by(DagRun.id.desc())).first()
     events = session.execute(
-        select(AssetModel.uri, AssetEvent.extra).join(AssetEvent, AssetEvent.asset_id == AssetModel.id)
+        select(AssetModel.uri, AssetEvent.extra)
+        .join(AssetEvent, AssetEvent.asset_id == AssetModel.id)
+        .where(AssetEvent.source_dag_id == dag_id, AssetEvent.source_run_id == run.run_id)
+        .order_by(AssetEvent.id)
     ).all()
     states = {ti.task_id: str(ti.state) for ti in run.get_task_instances(session=session)}
     result = {
