@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mlgate.plan import Plan, PlannedStep
     from mlgate.step import Engine, StepResult
     from mlgate.tracking import Tracking
+    from mlgate_projects.spec import ProjectSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,11 @@ class OpenPipelineOperator(_PlanOperator):
             source = resolve_source(
                 old.uri, old.version, commit=commit, cache_root=settings.git, progress=self.log.info
             )
-            given = {name: text_of(value) for name, value in self.parameters.items()}
+            project = load_project(source.directory)
             plan = make_plan(
-                load_project(source.directory),
+                project,
                 old.pipeline,
-                {name: value for name, value in given.items() if value != old.parameters.get(name)},
+                _not_default(project, old.pipeline, self.parameters),
                 uri=source.uri,
                 version=old.version,
                 commit=source.commit,
@@ -371,6 +372,17 @@ def _earlier_plan(tracking: Tracking, engine: Engine, plan: Plan) -> Plan | None
         if data is not None and data.get("pipeline") == plan.pipeline:
             return PlanClass.from_json(json.dumps(data))
     return None
+
+
+def _not_default(project: ProjectSpec, pipeline: str | None, values: Mapping[str, Any]) -> dict[str, str]:
+    """The values that say something else than the pipeline does; a path that is its default stays the project's own."""
+    from mlgate.pipeline import read_pipeline
+
+    declared = project.pipelines.get(pipeline or "")
+    parameters = read_pipeline(declared, project.file or "MLproject")[0].parameters if declared else ()
+    defaults = {one.name: str(one.default) for one in parameters if one.default is not None}
+    given = {name: text_of(value) for name, value in values.items()}
+    return {name: value for name, value in given.items() if value != defaults.get(name)}
 
 
 def _require_same_steps(old: Plan, new: Plan) -> None:

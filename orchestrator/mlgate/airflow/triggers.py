@@ -43,11 +43,21 @@ class ModelVersionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         while True:
-            version = await asyncio.to_thread(holder, self.mlgate_conn_id, self.model, self.to)
+            version = await asyncio.to_thread(self.look)
             if version is not None and version != self.other_than:
                 yield TriggerEvent({"version": version})
                 return
             await asyncio.sleep(self.poll)
+
+    def look(self) -> int | None:
+        """The holder; None while there is none, or the store does not answer."""
+        from mlgate_tracking.errors import TemporarilyUnavailable
+
+        try:
+            return holder(self.mlgate_conn_id, self.model, self.to)
+        except TemporarilyUnavailable as error:
+            self.log.warning("the store does not answer, asking again in %g s: %s", self.poll, error)
+            return None
 
 
 class ApprovalTrigger(BaseTrigger):

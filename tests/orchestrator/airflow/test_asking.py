@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -24,11 +25,12 @@ ASKS = {
     "MLproject": """\
         name: asks
         entry_points:
-          train: {command: python train.py}
+          train: {parameters: {depth: int}, command: python train.py}
         pipelines:
           asks:
+            parameters: {depth: {type: int, default: 3}}
             steps:
-              train: {entry_point: train}
+              train: {entry_point: train, parameters: {depth: "${{ params.depth }}"}}
               promote:
                 promote:
                   model: toy
@@ -142,12 +144,14 @@ def test_a_promote_step_of_a_project_waits_for_people_and_then_promotes(airflow:
     with connected() as store:
         store.grant_role("ml_engineer", "ada")
     project = project_dir(tmp_path / "asks", ASKS)
-    env = {"TEST_PROJECT": str(project), "TEST_PIPELINE": "asks", "MLGATE_HOME": os.environ["MLGATE_HOME"]}
+    env = {"TEST_PROJECT": str(project), "TEST_PIPELINE": "asks", "TEST_ACCURACY": "1"}
+    env |= {"TEST_PARAMETERS": json.dumps({"depth": 5}), "MLGATE_HOME": os.environ["MLGATE_HOME"]}
     with approving() as answered:
-        seen = airflow.run("run.py", "project", env={**env, "TEST_ACCURACY": "1"})
+        seen = airflow.run("run.py", "project", env=env)
     assert set(seen["tasks"].values()) == {"success"}, seen["log"]
     assert answered == ["alias 'champion'"]
     assert [extra["version"] for _, extra in seen["events"]] == [1]
+    assert {run.param("depth") for run in all_runs() if run.tag("mlgate.step") != "promote"} == {"5"}
     [run] = [run for run in all_runs() if run.tag("mlgate.kind") == "promote"]
     assert (run.info.status.value, run.tag("mlgate.outcome")) == ("FINISHED", "promoted")
 

@@ -1,5 +1,6 @@
 """A project's pipeline as a DAG, and as a group of tasks in one."""
 
+import json
 import os
 from datetime import datetime
 
@@ -12,6 +13,7 @@ SETTINGS = {
     "pipeline": os.environ.get("TEST_PIPELINE", "retrain"),
     "env_manager": "system",
     "experiment_name": "toys",
+    "parameters": json.loads(os.environ.get("TEST_PARAMETERS", "{}")),
 }
 
 ProjectDag("project", start_date=datetime(2026, 1, 1), schedule=None, prewarm=True, poll=0.5, **SETTINGS)
