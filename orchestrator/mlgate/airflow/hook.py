@@ -38,15 +38,10 @@ class MlgateHook(BaseHook):
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """How the connection form looks."""
-        return {
-            "hidden_fields": [],
-            "relabeling": {"host": "Tracking URI", "password": "Password or token"},
-            "placeholders": {
-                "host": "https://tracking.example.org",
-                "extra": '{"artifacts_destination": "s3://bucket/artifacts"}',
-            },
-        }
+        """How the connection form looks, for Airflow before 3.2; later ones read it from the provider's description."""
+        from mlgate.airflow.provider import FORM
+
+        return {name.replace("-", "_"): value for name, value in FORM.items()}
 
     @contextlib.contextmanager
     def tracking(self) -> Iterator[Tracking]:

@@ -8,6 +8,16 @@ from mlgate import __version__
 
 _INTEGRATION = "mlgate"
 
+FORM: dict[str, Any] = {
+    "hidden-fields": [],
+    "relabeling": {"host": "Tracking URI", "password": "Password or token"},
+    "placeholders": {
+        "host": "https://tracking.example.org",
+        "extra": '{"artifacts_destination": "s3://bucket/artifacts"}',
+    },
+}
+"""How the connection form looks."""
+
 
 def get_provider_info() -> dict[str, Any]:
     """The provider's description, in the shape of Airflow's `provider_info.schema.json`."""
@@ -26,6 +36,25 @@ def get_provider_info() -> dict[str, Any]:
                 "connection-type": "mlgate",
                 "hook-class-name": "mlgate.airflow.hook.MlgateHook",
                 "hook-name": "mlgate tracking store",
+                "ui-field-behaviour": FORM,
+                "conn-fields": {
+                    "tracking_uri": {
+                        "label": "Database URI",
+                        "description": "Instead of the host, for a store that is no server.",
+                        # It may hold a password.
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
+                    "artifacts_destination": {
+                        "label": "Artifacts destination",
+                        "description": "Where a database store keeps files, as in s3://bucket/artifacts.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "home": {
+                        "label": "Home on the worker",
+                        "description": "For environments and work files; instead of MLGATE_HOME.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                },
             }
         ],
         "extra-links": ["mlgate.airflow.links.RunLink", "mlgate.airflow.links.VerdictLink"],
@@ -51,4 +80,4 @@ def _modules(*names: str) -> dict[str, Any]:
     return {"integration-name": _INTEGRATION, "python-modules": [f"mlgate.airflow.{name}" for name in names]}
 
 
-__all__ = ["get_provider_info"]
+__all__ = ["FORM", "get_provider_info"]

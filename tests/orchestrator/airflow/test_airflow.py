@@ -42,6 +42,10 @@ def test_airflow_takes_the_provider_for_one(airflow: Airflow) -> None:
         "hook": "mlgate.airflow.hook.MlgateHook",
         "links": ["mlgate.airflow.links.RunLink", "mlgate.airflow.links.VerdictLink"],
         "decorator": True,
+        "form": [
+            "Tracking URI",
+            ["extra__mlgate__artifacts_destination", "extra__mlgate__home", "extra__mlgate__tracking_uri"],
+        ],
         "configuration": ["mlgate_default", ""],
     }
 

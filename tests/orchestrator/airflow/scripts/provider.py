@@ -23,6 +23,10 @@ print(
                 dict(manager.provider_configs)["mlgate"]["mlgate"]["options"]["conn_id"]["example"],
                 conf.get("mlgate", "conn_id"),
             ],
+            "form": [
+                manager.field_behaviours["mlgate"]["relabeling"]["host"],
+                sorted(name for name in manager.connection_form_widgets if name.startswith("extra__mlgate__")),
+            ],
             "links": [link for link in manager.extra_links_class_names if link.startswith("mlgate.")],
         }
     )
