@@ -29,9 +29,10 @@ from typing import Any, Literal
 
 from mlgate.errors import InvalidPlan
 from mlgate.gates import Gate, gate_named, gate_names
+from mlgate.gates.people import ApprovalGate
 from mlgate.units import Bytes, Seconds, seconds, size
 from mlgate_projects.errors import InvalidProject, Problem
-from mlgate_tracking.governance import GateMode, Target, digest_of
+from mlgate_tracking.governance import GateMode, RequiredApproval, Target, digest_of
 
 _EVERY = Seconds(60.0)
 
@@ -91,6 +92,18 @@ class Policy:
     @property
     def digest(self) -> str:
         return digest_of(self.data)
+
+    @property
+    def required_approvals(self) -> tuple[RequiredApproval, ...]:
+        """What the enforced approval gates ask for, one entry a role: the most that any of them asks."""
+        found: dict[str, RequiredApproval] = {}
+        for one in self.gates:
+            if isinstance(one.gate, ApprovalGate) and self.enforced(one):
+                gate, known = one.gate, found.get(one.gate.role, RequiredApproval(one.gate.role, 1, False))
+                found[gate.role] = RequiredApproval(
+                    gate.role, max(known.count, gate.count), known.four_eyes or gate.four_eyes
+                )
+        return tuple(found.values())
 
     def enforced(self, gate: PolicyGate) -> bool:
         return self.mode is GateMode.ENFORCE and gate.mode is GateMode.ENFORCE

@@ -12,7 +12,7 @@ from mlgate.errors import InvalidPlan
 from mlgate.gates.people import ApprovalGate
 from mlgate.gates.thresholds import MetricGate
 from mlgate.policy import gate_problems, load_policy, parse_policy
-from mlgate_tracking.governance import GateMode, Target
+from mlgate_tracking.governance import GateMode, RequiredApproval, Target
 
 GOOD = """\
 name: iris-champion
@@ -43,6 +43,23 @@ def mistakes(tmp_path: Path, text: str) -> list[str]:
     with pytest.raises(InvalidPlan) as caught:
         load_policy(path)
     return [str(problem).removeprefix(str(path) + ":") for problem in caught.value.problems]
+
+
+def test_the_most_that_enforced_gates_ask_of_a_role_is_required() -> None:
+    policy = parse_policy(
+        {
+            "gates": [
+                {"approval": {"role": "ml_engineer", "four_eyes": False, "expires": "1h"}},
+                {"approval": {"role": "ml_engineer", "count": 2}},
+                {"approval": {"role": "owner", "four_eyes": False}},
+                {"approval": {"role": "lawyer"}, "mode": "dry_run"},
+            ]
+        }
+    )
+    assert policy.required_approvals == (
+        RequiredApproval("ml_engineer", 2, True),
+        RequiredApproval("owner", 1, False),
+    )
 
 
 def test_policy_file_becomes_typed_gates(tmp_path: Path) -> None:

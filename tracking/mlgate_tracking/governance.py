@@ -287,16 +287,27 @@ class RollbackIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class RequiredApproval:
+    """An approval that a protected model needs, whatever a verdict says: `count` different members of a role."""
+
+    role: str
+    count: int = 1
+    four_eyes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Protection:
     """Whether MLflow's own stage and alias calls are refused for a model, and which policy counts for it.
 
     Attributes:
         policy_digest: digest of the only policy that counts; None when any enforced policy does.
+        approvals: what people must have said besides; the store asks for it, so no verdict can leave it out.
     """
 
     model: str
     protected: bool = False
     policy_digest: str | None = None
+    approvals: tuple[RequiredApproval, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,6 +437,7 @@ __all__ = [
     "PromotionRequest",
     "Protection",
     "Reason",
+    "RequiredApproval",
     "RoleMember",
     "RollbackIntent",
     "Target",

@@ -21,6 +21,7 @@ from mlgate_tracking.governance import (
     Promotion,
     PromotionRequest,
     Protection,
+    RequiredApproval,
     RoleMember,
     RollbackIntent,
     Target,
@@ -171,12 +172,19 @@ class Promotions(ABC):
 
     @abstractmethod
     def protect_model(
-        self, model: str, protected: bool = True, *, policy_digest: str | None = None, user: str = ""
+        self,
+        model: str,
+        protected: bool = True,
+        *,
+        policy_digest: str | None = None,
+        approvals: Sequence[RequiredApproval] = (),
+        user: str = "",
     ) -> Protection:
         """Refuse MLflow's own stage and alias calls on a model, and promotions without an enforced verdict.
 
         Args:
             policy_digest: only verdicts of this policy count.
+            approvals: what a promotion needs besides, whatever its verdict says of approvals.
         """
 
     @abstractmethod

@@ -19,6 +19,7 @@ from mlgate_tracking.governance import (
     Promotion,
     PromotionRequest,
     Protection,
+    RequiredApproval,
     RoleMember,
     RollbackIntent,
     Target,
@@ -161,9 +162,16 @@ class RestPromotions(RestCalls, Promotions):
     # --- protection, audit, events --------------------------------------------------------------------------------
 
     def protect_model(
-        self, model: str, protected: bool = True, *, policy_digest: str | None = None, user: str = ""
+        self,
+        model: str,
+        protected: bool = True,
+        *,
+        policy_digest: str | None = None,
+        approvals: Sequence[RequiredApproval] = (),
+        user: str = "",
     ) -> Protection:
         body = {"model": model, "protected": protected, "policy_digest": policy_digest or "", "user": user}
+        body["approvals"] = encode(list(approvals))
         return decode(Protection, self._write("POST", MLGATE + "protection/set", body)["protection"])
 
     def get_protection(self, model: str) -> Protection:

@@ -168,7 +168,7 @@ def compare(
     "--policy",
     "policy_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Only verdicts of this policy count.",
+    help="Only verdicts of this policy count, and the approvals that it asks for are asked for by the store itself.",
 )
 @user_option
 @store_option
@@ -176,9 +176,14 @@ def protect(model: str, policy_file: Path | None, user: str | None, tracking_uri
     """Let the aliases and stages of MODEL change through gates only."""
     from mlgate.policy import load_policy
 
-    digest = load_policy(policy_file).digest if policy_file else None
+    policy = load_policy(policy_file) if policy_file else None
     with desk(tracking_uri, user) as at:
-        at.store.protect_model(model, policy_digest=digest, user=at.user)
+        at.store.protect_model(
+            model,
+            policy_digest=policy.digest if policy else None,
+            approvals=policy.required_approvals if policy else (),
+            user=at.user,
+        )
 
 
 @models.command()

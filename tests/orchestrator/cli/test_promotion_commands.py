@@ -193,6 +193,11 @@ def test_protected_models_promote_by_their_policy_only(mlgate: Command, policy: 
     assert "is protected" in err
     assert mlgate("promote", "iris", "1", "--policy", policy)[0] == 0
     assert "is protected" in mlgate("models", "show", "iris")[1]
+    policy.write_text(POLICY + "  - approval: {role: ml_engineer}\n")
+    assert mlgate("models", "protect", "iris", "--policy", policy)[0] == 0
+    assert data(mlgate("models", "show", "iris", "--json"))["protection"]["approvals"] == [
+        {"role": "ml_engineer", "count": 1, "four_eyes": True}
+    ]
     mlgate("models", "unprotect", "iris")
     assert mlgate("promote", "iris", "3", "--to", "champion")[0] == 0
 

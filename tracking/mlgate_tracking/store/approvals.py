@@ -14,6 +14,7 @@ from mlgate_tracking.governance import (
     ApprovalStatus,
     Decision,
     Holder,
+    RequiredApproval,
     RoleMember,
     Target,
     Verdict,
@@ -248,24 +249,37 @@ def verdict_of(tx: Transaction, verdict_id: str) -> Verdict:
     return decode(Verdict, json.loads(row[0]))
 
 
-def missing_approvals(tx: Transaction, pk: int, verdict: Verdict, holder: Holder, at: int) -> list[str]:
-    """What the approval gates of a verdict still wait for, whatever the verdict itself says about them."""
+def missing_approvals(
+    tx: Transaction, pk: int, verdict: Verdict, holder: Holder, at: int, required: Sequence[RequiredApproval] = ()
+) -> list[str]:
+    """What a promotion still waits for: the approval gates of its verdict, whatever that itself says about them, and
+    what the model's protection requires, whatever gates the verdict had."""
+    asked = [
+        RequiredApproval(str(result.settings.get("role", "")), 0, False)
+        for result in verdict.results
+        if result.gate == "approval" and result.enforced
+    ]
     missing = []
-    for result in verdict.results:
-        if result.gate != "approval" or not result.enforced:
-            continue
-        role = str(result.settings.get("role", ""))
+    for one in (*asked, *required):
         rows = tx.rows(
             f"SELECT {_COLUMNS}{_FROM} WHERE a.registered_model_pk = :pk AND a.version = :version"
             " AND a.role_name = :role AND a.policy_digest = :policy ORDER BY a.approval_pk DESC",
-            {"pk": pk, "version": verdict.version, "role": role, "policy": verdict.digests.get("policy", "")},
+            {"pk": pk, "version": verdict.version, "role": one.role, "policy": verdict.digests.get("policy", "")},
         )
         found = [_approval(tx, row, at, holder) for row in rows]
-        if any(one.status is ApprovalStatus.APPROVED and one.target == verdict.target for one in found):
+        given = [each for each in found if each.status is ApprovalStatus.APPROVED and each.target == verdict.target]
+        if any(_suffices(tx, each, one) for each in given):
             continue
         latest = f"; the latest is {found[0].status.value}" if found else ""
-        missing.append(f"nobody's approval as {role} counts{latest}")
-    return missing
+        missing.append(f"nobody's approval as {one.role} counts{latest}")
+    return list(dict.fromkeys(missing))
+
+
+def _suffices(tx: Transaction, approval: Approval, required: RequiredApproval) -> bool:
+    approvers = {one.user for one in approval.decisions if one.approved}
+    if required.four_eyes:
+        approvers -= {approval.starter, *_makers(tx, approval)}
+    return len(approvers) >= required.count
 
 
 # --- one approval -----------------------------------------------------------------------------------------------------
@@ -298,30 +312,32 @@ def _require_may_decide(tx: Transaction, approval: Approval, user: str, approved
 
 
 def _require_other_eyes(tx: Transaction, approval: Approval, user: str) -> None:
-    """Ask the store itself who made a version, where users are known: the verdict is its maker's word.
+    """Ask the store itself who made a version, where users are known: the verdict is its maker's word."""
+    if user in _makers(tx, approval):
+        raise PermissionDenied(
+            f"approval {approval.approval_id} of {approval.model} version {approval.version}: {user!r} started the run "
+            "or registered the version; somebody else has to approve"
+        )
 
-    The run that a version names may be anybody's, so whoever registered the version counts as well.
-    """
+
+def _makers(tx: Transaction, approval: Approval) -> set[str]:
+    """Who started the run of a version, and the step that did so for them, and who registered the version: the run that
+    it names may be anybody's."""
     version = tx.row(
         "SELECT v.user_id, v.run_id, v.owner_run_id FROM model_versions v"
         " JOIN registered_models m ON m.registered_model_pk = v.registered_model_pk"
         " WHERE m.name = :model AND v.version = :version",
         {"model": approval.model, "version": approval.version},
     )
-    makers, runs = set(), []
-    if version is not None:
-        makers, runs = {version[0]}, [version[1], version[2]]
+    if version is None:
+        return set()
+    makers, runs = {version[0]}, [version[1], version[2]]
     for run_id in runs:
         row = tx.row("SELECT user_id, owner_run_id FROM runs WHERE run_id = :run_id", {"run_id": run_id})
         if row is not None:
             makers.add(row[0])
-            # A step that made this run did so for whoever started the step.
             runs.append(row[1])
-    if user in makers:
-        raise PermissionDenied(
-            f"approval {approval.approval_id} of {approval.model} version {approval.version}: {user!r} started the run "
-            "or registered the version; somebody else has to approve"
-        )
+    return makers
 
 
 def _status_after(approval: Approval, decisions: Sequence[Decision]) -> ApprovalStatus:

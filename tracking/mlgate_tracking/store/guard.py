@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlgate_tracking.errors import PermissionDenied
-from mlgate_tracking.governance import Promotion, PromotionKind, Protection, Target, encode
+from mlgate_tracking.governance import Promotion, PromotionKind, Protection, RequiredApproval, Target, encode
 from mlgate_tracking.store import audit
 from mlgate_tracking.store.governance import holder_of
 from mlgate_tracking.store.promotion_rows import store_promotion
@@ -19,7 +19,14 @@ _AT_REST = ("None", "Archived")
 
 def protection_of(tx: Transaction, pk: int, model: str) -> Protection:
     row = tx.row("SELECT policy_digest FROM protected_models WHERE registered_model_pk = :pk", {"pk": pk})
-    return Protection(model) if row is None else Protection(model, True, row[0])
+    if row is None:
+        return Protection(model)
+    needed = tx.rows(
+        "SELECT role_name, needed, four_eyes FROM required_approvals"
+        " WHERE registered_model_pk = :pk ORDER BY role_name",
+        {"pk": pk},
+    )
+    return Protection(model, True, row[0], tuple(RequiredApproval(role, n, bool(four)) for role, n, four in needed))
 
 
 def refuse_when_protected(tx: Transaction, pk: int, model: str, what: str) -> None:

@@ -6,6 +6,7 @@ the promotions of a model are the whole history of its champions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from mlgate_tracking.governance import (
     PromotionKind,
     PromotionRequest,
     Protection,
+    RequiredApproval,
     RollbackIntent,
     Target,
     Verdict,
@@ -55,6 +57,7 @@ from mlgate_tracking.store.promotion_rows import (
     store_promotion,
 )
 from mlgate_tracking.store.transaction import Transaction
+from mlgate_tracking.store.users import check_role
 from mlgate_tracking.store.values import new_id, now
 from mlgate_tracking.users import Actor
 
@@ -114,19 +117,40 @@ class PromotionStore(GovernancePart):
     # --- protection ---------------------------------------------------------------------------------------------
 
     def protect_model(
-        self, model: str, protected: bool = True, *, policy_digest: str | None = None, user: str = ""
+        self,
+        model: str,
+        protected: bool = True,
+        *,
+        policy_digest: str | None = None,
+        approvals: Sequence[RequiredApproval] = (),
+        user: str = "",
     ) -> Protection:
         self.require_admin("protect a model, or end its protection")
         at, actor = now(), self.acting(user)
+        for one in approvals:
+            check_role(one.role)
+            if one.count < 1:
+                raise InvalidParameterValue(f"approval by {one.role!r}: count {one.count} is less than 1")
+        if len({one.role for one in approvals}) < len(approvals):
+            raise InvalidParameterValue("each role may be named once among the approvals that a model needs")
 
         def work(tx: Transaction) -> Protection:
             pk = locked_model(tx, model)
-            made = Protection(model, protected, policy_digest if protected else None)
+            for table in ("protected_models", "required_approvals"):
+                tx.change(f"DELETE FROM {table} WHERE registered_model_pk = :pk", {"pk": pk})
             if protected:
-                row = {"registered_model_pk": pk, "policy_digest": policy_digest}
-                tx.upsert("protected_models", [row], ["registered_model_pk"])
-            else:
-                tx.change("DELETE FROM protected_models WHERE registered_model_pk = :pk", {"pk": pk})
+                tx.insert("protected_models", {"registered_model_pk": pk, "policy_digest": policy_digest})
+                rows = [
+                    {
+                        "registered_model_pk": pk,
+                        "role_name": one.role,
+                        "needed": one.count,
+                        "four_eyes": int(one.four_eyes),
+                    }
+                    for one in approvals
+                ]
+                tx.insert_many("required_approvals", rows)
+            made = protection_of(tx, pk, model)
             audit.append(tx, at, actor, "model.protected" if protected else "model.unprotected", model, encode(made))
             return made
 
@@ -260,7 +284,7 @@ def _require_verdict(tx: Transaction, pk: int, request: PromotionRequest, holder
         result.enforced and not result.passed and result.gate != "approval" for result in verdict.results
     ):
         raise PermissionDenied(f"{name} rejects it: {'; '.join(refused)}", reasons=refused)
-    missing = missing_approvals(tx, pk, verdict, holder, at)
+    missing = missing_approvals(tx, pk, verdict, holder, at, protection.approvals)
     if missing:
         raise PermissionDenied(f"{name} waits for approval: {'; '.join(missing)}", approvals=missing)
     return verdict

@@ -11,7 +11,7 @@ from mlgate_tracking.errors import BadRequest, TemporarilyUnavailable
 from mlgate_tracking.store.database import Database, Work
 from mlgate_tracking.store.transaction import Transaction
 
-REVISION = "0002"
+REVISION = "0003"
 """What this version of the package works with: the newest migration."""
 
 VERSION_TABLE = "mlgate_schema"

@@ -279,6 +279,14 @@ CREATE TABLE registered_model_tags (
 	CONSTRAINT pk_registered_model_tags PRIMARY KEY (registered_model_pk, name),
 	CONSTRAINT fk_registered_model_tags_registered_model_pk FOREIGN KEY(registered_model_pk) REFERENCES registered_models (registered_model_pk) ON DELETE CASCADE
 );
+CREATE TABLE required_approvals (
+	registered_model_pk INTEGER NOT NULL,
+	role_name VARCHAR(250) NOT NULL,
+	needed INTEGER NOT NULL,
+	four_eyes SMALLINT NOT NULL,
+	CONSTRAINT pk_required_approvals PRIMARY KEY (registered_model_pk, role_name),
+	CONSTRAINT fk_required_approvals_registered_model_pk FOREIGN KEY(registered_model_pk) REFERENCES registered_models (registered_model_pk) ON DELETE CASCADE
+);
 CREATE TABLE rollback_intents (
 	intent_pk INTEGER NOT NULL,
 	intent_id VARCHAR(64) NOT NULL,

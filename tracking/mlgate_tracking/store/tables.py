@@ -534,6 +534,15 @@ protected_models = sa.Table(
     sa.Column("policy_digest", sa.String(64), nullable=True),
 )
 
+required_approvals = sa.Table(
+    "required_approvals",
+    metadata,
+    _child_of("registered_model_pk", "registered_models.registered_model_pk"),
+    _part("role_name", sa.String(250)),
+    sa.Column("needed", sa.Integer, nullable=False),
+    sa.Column("four_eyes", sa.SmallInteger, nullable=False),
+)
+
 # Only ever inserted into. It outlives the models that it tells of, so it holds names and no references.
 audit_log = sa.Table(
     "audit_log",
@@ -676,6 +685,7 @@ __all__ = [
     "registered_model_aliases",
     "registered_model_tags",
     "registered_models",
+    "required_approvals",
     "role_members",
     "rollback_intents",
     "runs",

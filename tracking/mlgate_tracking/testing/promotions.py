@@ -35,6 +35,7 @@ from mlgate_tracking.governance import (
     PromotionKind,
     PromotionRequest,
     Reason,
+    RequiredApproval,
     Target,
     Verdict,
     VerdictStatus,
@@ -507,6 +508,43 @@ class PromotionConformance:
         verdict = store.record_verdict(self.verdict(store, model, 2))
         self.promote(store, model, 2, verdict_id=verdict.verdict_id)
         assert self.roll_back(store, model).version == 1
+
+    def test_no_verdict_leaves_out_what_people_must_have_said(self, store: Store, model: str, role: str) -> None:
+        needed = RequiredApproval(role, 2)
+        assert store.protect_model(model, policy_digest="p1", approvals=[needed]).approvals == (needed,)
+        assert store.get_protection(model).approvals == (needed,)
+        forged = store.record_verdict(self.verdict(store, model, 1))
+        with pytest.raises(PermissionDenied, match=f"nobody's approval as {role}"):
+            self.promote(store, model, 1, verdict_id=forged.verdict_id)
+        _, asked = self.asked(store, model, 1, role)  # by one instead of two
+        store.decide_approval(asked.approval_id, "alice", True)
+        with pytest.raises(PermissionDenied, match=f"nobody's approval as {role}"):
+            self.promote(store, model, 1, verdict_id=forged.verdict_id)
+        verdict, asked = self.asked(store, model, 1, role, count=2)
+        for user in ("alice", "carol"):
+            store.decide_approval(asked.approval_id, user, True)
+        assert self.promote(store, model, 1, verdict_id=verdict.verdict_id).version == 1
+        assert store.protect_model(model).approvals == ()
+
+    def test_four_eyes_that_a_model_needs_are_counted_whatever_the_question_said(self, store: Store, role: str) -> None:
+        name, run = fresh("model"), store.create_run("0", user_id="alice").info
+        store.create_registered_model(name)
+        store.create_model_version(name, f"{run.artifact_uri}/model", run_id=run.run_id)
+        store.protect_model(name, approvals=[RequiredApproval(role)])
+        verdict, asked = self.asked(store, name, 1, role, four_eyes=False)
+        store.decide_approval(asked.approval_id, "alice", True)
+        with pytest.raises(PermissionDenied, match=f"nobody's approval as {role}"):
+            self.promote(store, name, 1, verdict_id=verdict.verdict_id)
+
+    def test_what_a_model_needs_must_make_sense(self, store: Store, model: str) -> None:
+        for wrong in (
+            [RequiredApproval("")],
+            [RequiredApproval("a", 0)],
+            [RequiredApproval("a"), RequiredApproval("a")],
+        ):
+            with pytest.raises(InvalidParameterValue):
+                store.protect_model(model, approvals=wrong)
+        assert not store.get_protection(model).protected
 
     # --- audit ----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from mlgate_tracking.governance import (
     ApprovalStatus,
     IntentStatus,
     PromotionRequest,
+    RequiredApproval,
     Target,
     Verdict,
     decode,
@@ -126,6 +127,7 @@ class Protect(Request, frozen=True):
     model: Text
     protected: bool = True
     policy_digest: str = ""
+    approvals: tuple[dict[str, Any], ...] = ()
     user: str = ""
 
 
@@ -287,7 +289,11 @@ def search_rollbacks(call: Call, request: SearchRollbacks) -> Json:
 def protect_model(call: Call, request: Protect) -> Json:
     """Let a model's aliases and stages change through gates only, or open it again."""
     made = call.store.protect_model(
-        request.model, request.protected, policy_digest=request.policy_digest or None, user=request.user
+        request.model,
+        request.protected,
+        policy_digest=request.policy_digest or None,
+        approvals=[decode(RequiredApproval, one) for one in request.approvals],
+        user=request.user,
     )
     return {"protection": encode(made)}
 
