@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -99,37 +101,46 @@ def run_git(
     try:
         if progress is not None:
             return _run_with_progress(argv, cwd, env, remote, progress)
-        done = subprocess.run(
-            argv, cwd=cwd, env=env, input=stdin or b"", capture_output=True, timeout=timeout, check=False
-        )
+        with _started(argv, cwd, env, subprocess.PIPE) as process:
+            output, said = process.communicate(stdin or b"", timeout)
     except FileNotFoundError:
         raise GitFailed("git is not installed (or the directory is gone); install git") from None
     except subprocess.TimeoutExpired:
         raise GitFailed(f"no answer within {timeout:.0f} s") from None
-    if done.returncode:
-        raise GitFailed(_said(done.stderr, remote))
-    return done.stdout
+    if process.returncode:
+        raise GitFailed(_said(said, remote))
+    return output
+
+
+@contextlib.contextmanager
+def _started(
+    argv: list[str], cwd: Path | None, env: Mapping[str, str], pipes: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    """git in a process group of its own: whatever ends this block early ends the helpers that it talks through, too."""
+    with subprocess.Popen(
+        argv, cwd=cwd, env=env, stdin=pipes, stdout=pipes, stderr=subprocess.PIPE, process_group=0
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            raise
 
 
 def _run_with_progress(
     argv: list[str], cwd: Path | None, env: Mapping[str, str], remote: Remote | None, progress: Progress
 ) -> bytes:
-    with subprocess.Popen(
-        argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as process:
+    with _started(argv, cwd, env, subprocess.DEVNULL) as process:
         assert process.stderr is not None
         said = b""
         last = 0.0
-        try:
-            while piece := os.read(process.stderr.fileno(), 4096):
-                said = (said + piece)[-20_000:]
-                lines = [line.strip() for line in re.split(rb"[\r\n]", piece) if line.strip()]
-                if lines and time.monotonic() - last > 0.5:
-                    last = time.monotonic()
-                    progress(_masked(lines[-1].decode(errors="replace"), remote))
-        except BaseException:
-            process.terminate()
-            raise
+        while piece := os.read(process.stderr.fileno(), 4096):
+            said = (said + piece)[-20_000:]
+            lines = [line.strip() for line in re.split(rb"[\r\n]", piece) if line.strip()]
+            if lines and time.monotonic() - last > 0.5:
+                last = time.monotonic()
+                progress(_masked(lines[-1].decode(errors="replace"), remote))
     if process.returncode:
         raise GitFailed(_said(said, remote))
     return b""

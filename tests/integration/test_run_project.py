@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from mlgate_projects.testing import project_dir
 from mlgate_tracking.entities import RunStatus
 from tests.support.cli import RUN, all_runs, artifact_text, get_run, mlgate, run_json, run_project
-from tests.support.git import git, make_repository
+from tests.support.git import git, git_http_server, make_repository
 from tests.support.receiver import wait_until
 from tests.support.wheels import HANGING, index
 
@@ -330,6 +331,41 @@ def test_ctrl_c_ends_the_whole_tree_and_the_run_is_killed(tmp_path: Path) -> Non
     assert run.info.status is RunStatus.KILLED
     assert run.tag("mlgate.reason") == "cancelled"
     assert artifact_text(run, "mlgate/stdout.log").split() == [str(pid) for pid in pids]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_fetch_from_a_server_that_does_not_answer(tmp_path: Path, number: signal.Signals) -> None:
+    work = make_repository(tmp_path / "work", [{"main.py": "print(1)"}])
+    (tmp_path / "served").mkdir()
+    git(tmp_path, "clone", "-q", "--bare", str(work), "served/team.git")
+    with git_http_server(tmp_path / "served", hold=threading.Event()) as (url, requests):
+        argv = [*RUN, f"{url}/team.git", "-e", "main.py", *SYSTEM]
+        process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        assert requests.wait_for(3, 60)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=20)
+        wait_until(lambda: not [pid for pid in session(process.pid) if alive(pid)])  # the server still holds its answer
+    assert process.returncode == 130, said
+    assert said.endswith("interrupted\n")
+    assert all_runs() == []
+
+
+def session(leader: int) -> list[int]:
+    """The processes of a session."""
+    found = subprocess.run(["ps", "-eo", "pid=,sid="], capture_output=True, text=True, check=True).stdout.split()
+    return [int(pid) for pid, sid in zip(found[::2], found[1::2], strict=True) if int(sid) == leader]
+
+
+def test_under_nohup_a_lost_terminal_changes_nothing(tmp_path: Path) -> None:
+    project = script_project(tmp_path, "import time; print('up', flush=True); time.sleep(1)")
+    argv = ["nohup", *RUN, str(project), *SYSTEM, "-e", "main.py"]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.send_signal(signal.SIGHUP)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert all_runs()[0].info.status is RunStatus.FINISHED
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlgate.binding import Overrides, StepState
+from mlgate.cli import signals
 from mlgate.drawing import mermaid, text_tree
 from mlgate.pipeline_runner import Course, PipelineHooks, PipelineResult, run_plan
 from mlgate.plan import Plan, PlannedStep
@@ -27,28 +28,23 @@ if TYPE_CHECKING:
 _COLOURS = {"FINISHED": "green", "FAILED": "red", "KILLED": "magenta", "SKIPPED": "yellow", "NOT_RUN": "bright_black"}
 
 
-def pipeline_command(
-    options: dict[str, Any], settings: Settings, cancel: threading.Event, abort: threading.Event
-) -> int:
-    """What `run-project` does once a pipeline is named; returns the exit code.
-
-    Args:
-        cancel, abort: as in `PipelineHooks`.
-    """
+def pipeline_command(options: dict[str, Any], settings: Settings) -> int:
+    """What `run-project` does once a pipeline is named; returns the exit code."""
     if options["from_step"] and options["only"]:
         raise click.UsageError("--from and --only exclude each other")
     say = _say if not options["quiet"] else lambda _line: None
-    planned = plan_project(
-        options["uri"],
-        options["pipeline"],
-        options["parameters"],
-        settings=settings,
-        version=options["version"],
-        entry_point=options["entry_point"],
-        experiment=options["experiment_name"],
-        resume=options["resume"],
-        progress=say,
-    )
+    with signals.interrupting():
+        planned = plan_project(
+            options["uri"],
+            options["pipeline"],
+            options["parameters"],
+            settings=settings,
+            version=options["version"],
+            entry_point=options["entry_point"],
+            experiment=options["experiment_name"],
+            resume=options["resume"],
+            progress=say,
+        )
     for warning in planned.project.warnings:
         say(f"warning: {warning}")
     course = _course(options)
@@ -58,8 +54,9 @@ def pipeline_command(
     if options["plan"]:
         _print_plan(planned, settings, course, as_json=options["as_json"])
         return 0
+    cancel, abort = threading.Event(), threading.Event()
     view = _view(planned.plan, options, cancel, abort)
-    with view:
+    with signals.setting(cancel, abort), view:
         result = run_plan(
             planned.plan,
             settings=settings,

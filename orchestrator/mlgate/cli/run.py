@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import sys
 import threading
 import uuid
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlgate.cli import signals
 from mlgate.cli.output import store_option
 
 if TYPE_CHECKING:
@@ -133,17 +131,19 @@ def run(**options: Any) -> int:
     if options["pipeline"]:
         from mlgate.cli.pipeline import pipeline_command
 
-        cancel, abort = threading.Event(), threading.Event()
-        with _set_by_signals(cancel, abort):
-            return pipeline_command(options, settings, cancel, abort)
+        return pipeline_command(options, settings)
     step = _step(options)
     if options["plan"]:
         return _print_plan(step, settings, options)
     from mlgate.runner import run_step
+    from mlgate_projects.source import resolve_source
 
     cancel, printed = threading.Event(), set[str]()
-    with _set_by_signals(cancel):
-        result = run_step(step, settings=settings, hooks=_hooks(options, cancel, printed))
+    hooks = _hooks(options, cancel, printed)
+    with signals.interrupting():
+        source = resolve_source(step.uri, step.version, cache_root=settings.git, progress=hooks.progress)
+    with signals.setting(cancel):
+        result = run_step(step, settings=settings, hooks=hooks, source=source)
     _report(result, settings, options, printed)
     return result.exit_code
 
@@ -188,25 +188,6 @@ def _step(options: dict[str, Any]) -> Step:
         system_metrics=not options["no_system_metrics"],
         env_options=extra,
     )
-
-
-@contextmanager
-def _set_by_signals(*events: threading.Event) -> Iterator[None]:
-    """Ctrl-C, TERM and a lost terminal set the events, each the next one; what comes after the last changes nothing."""
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        for event in events:
-            if not event.is_set():
-                event.set()
-                return
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _hooks(options: dict[str, Any], cancel: threading.Event, printed: set[str]) -> Hooks:
