@@ -60,6 +60,8 @@ FEW = 20_000
 """How far runs are counted; so many and more are never collected where an index is in the wanted order."""
 FEW_ON_SERVERS = 5_000
 """The same where counting in an index may have to visit the rows."""
+NEARBY = 4
+"""Runs that a walk in order of time passes while one is collected: they lie side by side, the others anywhere."""
 MAX_WEIGHED = 10
 """Comparisons whose runs are counted."""
 MAX_BRANCHES = 200
@@ -96,6 +98,7 @@ _FOUND_SUBJECT = Subject(
 )
 _NEWEST = attribute("start_time", ascending=False)
 _TAIL = (_NEWEST, attribute("run_id"))
+_IN_TIME = frozenset({"start_time", "end_time"})
 
 
 def search_runs(
@@ -195,6 +198,9 @@ class _Search:
         if not self._drivers and segments:
             return self._scan(connection, segments, last)  # nothing to weigh
         driver, collected, scanned = self._weigh(connection)
+        first = self._orderings[0].field
+        if first.kind is Kind.ATTRIBUTE and first.key in _IN_TIME:
+            scanned /= NEARBY
         if segments and scan_is_shorter(collected, scanned, self._few):
             return self._scan(connection, segments, last)
         return self._collect(connection, driver, last)
