@@ -95,17 +95,15 @@ def run_info(row: RunRow) -> RunInfo:
 
 Attributes = list[tuple[str, str]]
 """Names and values of params or tags, sorted."""
+LatestMetrics = list[tuple[str, float, int, int, int]]
+"""Name, value, is_nan, timestamp and step of latest points, sorted by name."""
 
 
 class RunParts(NamedTuple):
-    """A run as rows: what entities and answers are made of.
-
-    Attributes:
-        metrics: name, value, is_nan, timestamp, step of each latest point, sorted by name.
-    """
+    """A run as rows: what entities and answers are made of."""
 
     row: RunRow
-    metrics: list[tuple[str, float, int, int, int]]
+    metrics: LatestMetrics
     params: Attributes
     tags: Attributes
     dataset_inputs: list[DatasetInput]
@@ -166,27 +164,35 @@ def run_parts(tx: Transaction, keys: KeyTable, run_rows: Iterable[Row]) -> list[
     if not parts:
         return []
     listed = f"run_pk IN ({', '.join(map(str, parts))})"
-    _add_metrics(tx, keys, parts, listed)
-    _add_attributes(tx, keys, "params", {pk: found.params for pk, found in parts.items()}, listed)
-    _add_attributes(tx, keys, "tags", {pk: found.tags for pk, found in parts.items()}, listed)
-    if _add_models(tx, parts, listed):
+    metrics, params, tags, models = tx.rows_of(
+        [
+            f"SELECT run_pk, key_id, value, is_nan, timestamp, step FROM latest_metrics WHERE {listed}",
+            f"SELECT run_pk, key_id, value FROM params WHERE {listed}",
+            f"SELECT run_pk, key_id, value FROM tags WHERE {listed}",
+            (
+                f"SELECT run_pk, model_id, 0, 0 FROM model_inputs WHERE {listed} "
+                f"UNION ALL SELECT run_pk, model_id, step, 1 FROM model_outputs WHERE {listed} "
+                f"UNION ALL SELECT run_pk, '', 0, 2 FROM dataset_inputs WHERE {listed} ORDER BY 1, 2"
+            ),
+        ]
+    )
+    names = keys.names(tx, {row[1] for rows in (metrics, params, tags) for row in rows})
+    _add_metrics({pk: found.metrics for pk, found in parts.items()}, names, metrics)
+    _add_attributes({pk: found.params for pk, found in parts.items()}, names, params)
+    _add_attributes({pk: found.tags for pk, found in parts.items()}, names, tags)
+    if _add_models(parts, models):
         _add_dataset_inputs(tx, parts, listed)
     return list(parts.values())
 
 
-def _add_metrics(tx: Transaction, keys: KeyTable, parts: dict[int, RunParts], listed: str) -> None:
-    rows = tx.rows(f"SELECT run_pk, key_id, value, is_nan, timestamp, step FROM latest_metrics WHERE {listed}")
-    names = keys.names(tx, {row[1] for row in rows})
-    found = {pk: each.metrics for pk, each in parts.items()}
+def _add_metrics(found: dict[int, LatestMetrics], names: dict[int, str], rows: list[Row]) -> None:
     for run_pk, key_id, value, is_nan, timestamp, step in rows:
         found[run_pk].append((names[key_id], value, is_nan, timestamp, step))
     for metrics in found.values():
         metrics.sort()
 
 
-def _add_attributes(tx: Transaction, keys: KeyTable, table: str, found: dict[int, Attributes], listed: str) -> None:
-    rows = tx.rows(f"SELECT run_pk, key_id, value FROM {table} WHERE {listed}")
-    names = keys.names(tx, {row[1] for row in rows})
+def _add_attributes(found: dict[int, Attributes], names: dict[int, str], rows: list[Row]) -> None:
     for run_pk, key_id, value in rows:
         found[run_pk].append((names[key_id], value))
     for attributes in found.values():
@@ -209,14 +215,10 @@ def _add_dataset_inputs(tx: Transaction, parts: dict[int, RunParts], listed: str
         parts[run_pk].dataset_inputs.append(given)
 
 
-def _add_models(tx: Transaction, parts: dict[int, RunParts], listed: str) -> bool:
+def _add_models(parts: dict[int, RunParts], rows: list[Row]) -> bool:
     """Add the models that runs read and made; whether any of the runs reads a dataset, too."""
     datasets = False
-    for run_pk, model_id, step, kind in tx.rows(
-        f"SELECT run_pk, model_id, 0, 0 FROM model_inputs WHERE {listed} "
-        f"UNION ALL SELECT run_pk, model_id, step, 1 FROM model_outputs WHERE {listed} "
-        f"UNION ALL SELECT run_pk, '', 0, 2 FROM dataset_inputs WHERE {listed} ORDER BY 1, 2"
-    ):
+    for run_pk, model_id, step, kind in rows:
         if kind == 0:
             parts[run_pk].model_inputs.append(model_id)
         elif kind == 1:

@@ -41,6 +41,17 @@ class Transaction:
         cursor.close()
         return found
 
+    def rows_of(self, statements: Sequence[str]) -> list[list[Row]]:
+        """The rows of several statements that need nothing of each other, in one round trip where there are such."""
+        cursors = [self.dialect.reader(self._raw) for _ in statements]
+        with self.dialect.streaming(self._raw):
+            for cursor, sql in zip(cursors, statements, strict=True):
+                cursor.execute(self.dialect.text(sql))
+            found: list[list[Row]] = [list(cursor.fetchall()) for cursor in cursors]
+        for cursor in cursors:
+            cursor.close()
+        return found
+
     def row(self, sql: str, params: Mapping[str, Any] | None = None) -> Row | None:
         cursor = self.dialect.reader(self._raw)
         cursor.execute(self.dialect.text(sql), params or {})
