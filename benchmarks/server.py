@@ -38,12 +38,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+T = TypeVar("T")
 
 API = "/api/2.0/mlflow/"
 BATCH = 1000
@@ -89,16 +91,24 @@ class Client:
     def close(self) -> None:
         self.socket.close()
 
-    def ask(self, request: bytes) -> bytes:
-        """Send and read; once more on a new connection when the server has closed this one."""
-        try:
-            self.socket.sendall(request)
-            return self.answer()
-        except ConnectionError:
-            self.close()
-            self.connect()
-            self.socket.sendall(request)
-            return self.answer()
+    def ask(self, *request: bytes) -> bytes:
+        return self.again(lambda: self._exchange(request))
+
+    def _exchange(self, request: tuple[bytes, ...]) -> bytes:
+        for part in request:
+            self.socket.sendall(part)
+        return self.answer()
+
+    def again(self, exchange: Callable[[], T]) -> T:
+        """Once more on a new connection when the server has closed this one; a busy MLflow restarts its workers."""
+        for pause in (0, 1, 2, 4, 8, 16):
+            try:
+                return exchange()
+            except ConnectionError:
+                self.close()
+                time.sleep(pause)
+                self.connect()
+        return exchange()
 
     def answer(self) -> bytes:
         data = self.rest
@@ -122,6 +132,9 @@ class Client:
 
     def drain(self, request: bytes, buffer: bytearray) -> int:
         """Send, and read an answer of known length without keeping it; the length of its body."""
+        return self.again(lambda: self._drain(request, buffer))
+
+    def _drain(self, request: bytes, buffer: bytearray) -> int:
         self.socket.sendall(request)
         data = b""
         while (end := data.find(b"\r\n\r\n")) < 0:
@@ -129,7 +142,10 @@ class Client:
         length = int(data[:end].lower().split(b"content-length:")[1].split(b"\r\n")[0])
         left = length - (len(data) - end - 4)
         while left > 0:
-            left -= self.socket.recv_into(buffer, min(left, len(buffer)))
+            count = self.socket.recv_into(buffer, min(left, len(buffer)))
+            if not count:
+                raise ConnectionError("the server closed the connection")
+            left -= count
         return length
 
     def _chunked(self, data: bytes) -> bytes:
@@ -449,9 +465,7 @@ class Session:
 
     def upload(self) -> None:
         head = f"PUT {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(self._content)}\r\n\r\n"
-        self._client.socket.sendall(head.encode())
-        self._client.socket.sendall(self._content)
-        self._client.answer()
+        self._client.ask(head.encode(), self._content)
 
     def download(self) -> None:
         assert self._client.drain(get(self._path), self._buffer) == len(self._content)
@@ -553,11 +567,19 @@ def per_second(port: int, request: Callable[[int], bytes], seconds: float) -> fl
         begin, answered = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - begin) < seconds:
             for key, _ in selector.select(5):
-                key.data.answer()
-                answered += 1
-                key.data.socket.sendall(request(next(numbers)))
+                client = key.data
+                try:
+                    client.answer()
+                    answered += 1
+                except ConnectionError:  # as above: on a new connection
+                    selector.unregister(key.fileobj)
+                    client.close()
+                    client.connect()
+                    selector.register(client.socket, selectors.EVENT_READ, client)
+                client.socket.sendall(request(next(numbers)))
         for key in selector.get_map().values():  # one request of each is still on its way, and counts for nobody
-            key.data.answer()
+            with suppress(ConnectionError):
+                key.data.answer()
         return answered / elapsed
 
 
