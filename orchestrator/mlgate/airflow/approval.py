@@ -12,6 +12,7 @@ from mlgate.airflow import asking
 from mlgate.airflow.compat import AirflowException
 from mlgate.airflow.operators import (
     MlgateOperator,
+    as_json,
     idempotency_key,
     read_policy,
     refuse,
@@ -142,8 +143,6 @@ class RequestApprovalOperator(MlgateOperator, HITLOperator):
 
     def _settle(self, context: Context, tracking: Tracking, verdict_id: str, approval_ids: list[str]) -> dict[str, Any]:
         """The task's result, or its end; as long as nothing is settled, wait."""
-        from mlgate_tracking.governance import encode
-
         verdict = tracking.store.get_verdict(verdict_id)
         status, approvals = asking.standing(tracking.store, approval_ids)
         what = f"{verdict.model} {verdict.version}"
@@ -151,10 +150,10 @@ class RequestApprovalOperator(MlgateOperator, HITLOperator):
             return {
                 "model": verdict.model,
                 "version": verdict.version,
-                "target": encode(verdict.target),
+                "target": as_json(verdict.target),
                 "status": status,
                 "verdict_id": verdict_id,
-                "approvals": encode(approvals),
+                "approvals": as_json(approvals),
             }
         if status in ("rejected", "expired"):
             said = [f"by {one.user} {one.comment}".strip() for each in approvals for one in each.decisions]

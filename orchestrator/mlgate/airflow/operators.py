@@ -293,13 +293,13 @@ class EvaluateGateOperator(MlgateOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from mlgate.promotion import check, parse_target
-        from mlgate_tracking.governance import VerdictStatus, encode
+        from mlgate_tracking.governance import VerdictStatus
 
         policy = read_policy(self.policy)
         target = parse_target(self.to, policy.ladder) if self.to else None
         with self.hook.tracking() as tracking:
             verdict = check(tracking.store, self.model, int(self.version), policy, target=target, user=user_of(context))
-        data: dict[str, Any] = encode(verdict)
+        data: dict[str, Any] = as_json(verdict)
         self.leave_links(context, tracking.settings.tracking_uri, verdict_id=verdict.verdict_id)
         self.log.info("verdict on %s %s: %s", self.model, self.version, verdict.status.value)
         if verdict.status is VerdictStatus.REJECTED and self.on_reject != "continue":
@@ -379,7 +379,7 @@ class PromoteModelOperator(MlgateOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         from mlgate.actions import version_of
         from mlgate.promotion import Outcome, parse_target, promote
-        from mlgate_tracking.governance import ANY, encode
+        from mlgate_tracking.governance import ANY
 
         policy = read_policy(self.policy) if self.policy is not None else None
         key = idempotency_key(context)
@@ -413,7 +413,7 @@ class PromoteModelOperator(MlgateOperator):
                 refuse(self.on_reject, f"{what} was rejected by its gates; nothing was promoted")
             case Outcome.ROLLED_BACK:
                 raise AirflowFailException(f"{what} was promoted and moved back: its smoke check failed")
-        data: dict[str, Any] = encode(result)
+        data: dict[str, Any] = as_json(result)
         return data
 
 
@@ -439,7 +439,6 @@ class RollbackModelOperator(MlgateOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         from mlgate.promotion import parse_target, rollback
-        from mlgate_tracking.governance import encode
 
         with self.hook.tracking() as tracking:
             promotion = rollback(
@@ -450,7 +449,7 @@ class RollbackModelOperator(MlgateOperator):
                 reason=self.reason,
                 user=user_of(context),
             )
-        data: dict[str, Any] = encode(promotion)
+        data: dict[str, Any] = as_json(promotion)
         return data
 
 
@@ -518,6 +517,13 @@ def mask_values(names: Sequence[str], env: Mapping[str, str]) -> None:
 
     for name in names:
         mask(env.get(name) or os.environ.get(name, ""))
+
+
+def as_json(record: Any) -> Any:
+    """A record for XCom: Airflow would wrap what is no plain JSON, such as a tuple, in a format of its own."""
+    from mlgate_tracking.governance import encode
+
+    return json.loads(json.dumps(encode(record)))
 
 
 def text_of(value: Any) -> str:
@@ -595,6 +601,7 @@ __all__ = [
     "RollbackModelOperator",
     "RunPipelineOperator",
     "RunProjectOperator",
+    "as_json",
     "as_task_result",
     "emit_promotion",
     "engine_of",

@@ -75,6 +75,8 @@ class Cluster:
 
     def parsed(self, dag_id: str) -> None:
         def known() -> bool:
+            broken = self.call("GET", "importErrors")["import_errors"]
+            assert not broken, broken
             found = self.call("GET", "dags", dag_id_pattern=dag_id, exclude_stale=True)["dags"]
             return any(dag["dag_id"] == dag_id for dag in found)
 
@@ -149,8 +151,9 @@ class Cluster:
         """What a DAG run left in the store."""
         with self.tracking() as store:
             ids = [experiment.experiment_id for experiment in store.search_experiments().items]
-            runs = store.search_runs(ids, filter_string=f"tags.`mlgate.engine.dag_run_id` = '{run_id}'").items
-        return [run for run in runs if run.tag("mlgate.engine.dag_id") == dag_id]
+            return list(
+                store.search_runs(ids, filter_string=f"tags.`mlgate.engine.run_id` = '{dag_id}/{run_id}'").items
+            )
 
     def wait_status(self, dag_id: str, run_id: str, status: str) -> list[Run]:
         """Wait until all runs of a DAG run have that status; the runs."""

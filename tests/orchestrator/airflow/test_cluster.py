@@ -22,6 +22,7 @@ from tests.orchestrator.airflow.cluster import Cluster, cluster
 from tests.orchestrator.airflow.conftest import HERE, Airflow
 from tests.support.docker_engine import base_image
 from tests.support.environments import ROOT
+from tests.support.toys import TOY as PIPELINE_PROJECT
 
 pytestmark = [pytest.mark.airflow, pytest.mark.database, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -64,6 +65,8 @@ TOY = {
         """,
 }
 
+PIPELINE_MODEL = "pipeline_toy"
+
 DOCKER = {
     "MLproject": """\
         name: container
@@ -85,11 +88,17 @@ def live(airflow: Airflow, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     image = {name: text.replace("IMAGE", _image()) for name, text in DOCKER.items()}
     variables = {
         "TEST_PROJECT": str(project_dir(home / "toy", TOY)),
+        "TEST_PIPELINE_PROJECT": str(project_dir(home / "pipeline", _pipeline())),
         "TEST_DOCKER_PROJECT": str(project_dir(home / "container", image)),
         "IRIS_PROJECT": str(iris),
     }
     with cluster(airflow.python, home, {"live": HERE / "live_dags", "dags": ROOT / "dags"}, variables) as running:
         yield running
+
+
+def _pipeline() -> dict[str, str]:
+    """The project of the conformance tests, with a model of its own."""
+    return {name: text.replace("model: toy", f"model: {PIPELINE_MODEL}") for name, text in PIPELINE_PROJECT.items()}
 
 
 def _image() -> str:
@@ -158,6 +167,76 @@ def test_a_dag_follows_a_promotion_and_not_a_rejection(live: Cluster) -> None:
         (extra["version"], extra["promotion_id"]) for extra in extras
     }
     assert len(live.runs("follows")) == done + 1
+
+
+def test_a_dag_of_a_project_runs_its_steps_as_tasks(live: Cluster) -> None:
+    run = live.trigger("project")
+    assert live.finish("project", run) == "success", live.logs()
+    tracked = live.tracked("project", run)
+    [parent] = [found for found in tracked if not found.tag("mlflow.parentRunId")]
+    steps = [found for found in tracked if found.tag("mlflow.parentRunId") == parent.info.run_id]
+    assert (parent.info.status.value, len(steps)) == ("FINISHED", 7)
+    assert {found.tag("mlgate.attempt") for found in steps if found.tag("mlgate.step") == "flaky"} == {"2"}
+    [promotion] = _promotions(live, PIPELINE_MODEL)
+    assert promotion.run_id in {found.info.run_id for found in steps}
+    links = live.call("GET", f"dags/project/dagRuns/{run}/taskInstances/prepare/links")["extra_links"]
+    assert parent.info.run_id != links["Tracked run"]
+    assert links["Tracked run"].startswith(live.store.uri)
+
+
+# --- people, and the registry ----------------------------------------------------------------------------------------
+
+
+def test_the_answer_of_a_colleague_on_airflows_pages_lets_a_promotion_through(live: Cluster) -> None:
+    run = _asked(live)
+    # Who has started the run may not approve it: the question stays open.
+    _answer(live, run, "admin")
+    _parked(live, run, 2)
+    assert "the answer of admin does not count" in live.log("people", run, "ask")
+    assert not _question(live, run)["response_received"]
+    _answer(live, run, "ada", comment="well done")
+    assert live.finish("people", run) == "success", live.logs()
+    [approval] = live.xcom("people", run, "ask")["approvals"]
+    with live.tracking() as store:
+        stored = store.get_approval(approval["approval_id"])
+        version = store.get_model_version_by_alias("asked", "champion")
+    assert [(said.user, said.approved, said.comment) for said in stored.decisions] == [("ada", True, "well done")]
+    assert version.version == live.xcom("people", run, "ask")["version"]
+
+
+def test_an_answer_on_the_command_line_is_the_same_record(live: Cluster) -> None:
+    run = _asked(live)
+    [waiting] = live.mlgate("approvals", "list", "--model", "asked")
+    assert waiting["approval_id"] in _question(live, run)["body"]
+    live.mlgate("approvals", "approve", waiting["approval_id"], "--user", "ada")
+    assert live.finish("people", run) == "success", live.logs()
+    assert _question(live, run)["response_received"]
+    with live.tracking() as store:
+        assert store.get_model_version_by_alias("asked", "champion").version == waiting["version"]
+
+
+def test_a_no_skips_the_promotion(live: Cluster) -> None:
+    run = _asked(live)
+    _answer(live, run, "ada", option="Reject")
+    assert live.finish("people", run) == "success", live.logs()
+    assert live.states("people", run) == {"train": "success", "ask": "skipped", "promote": "skipped"}
+
+
+def test_a_promotion_on_the_command_line_starts_a_dag_that_watches_the_registry(live: Cluster) -> None:
+    asset = "mlgate:watched@champion:registry"
+    live.parsed("watches")
+    [known] = live.wait(lambda: live.call("GET", "assets", name_pattern=asset)["assets"], "the asset")
+    state = f"assets/{known['id']}/state-store"
+    live.wait(lambda: live.call("GET", state)["asset_state_store"], "the watcher to have looked")
+    with live.tracking() as store:
+        store.create_registered_model("watched")
+        run = store.create_run("0", start_time=1)
+        store.create_model_version("watched", f"{run.info.artifact_uri}/model", run_id=run.info.run_id)
+    promoted = live.mlgate("promote", "watched", "1", "--to", "champion")
+    [follower] = live.wait(lambda: live.runs("watches"), "the DAG that watches")
+    assert live.finish("watches", follower["dag_run_id"]) == "success", live.logs()
+    [extra] = live.xcom("watches", follower["dag_run_id"], "seen")
+    assert extra["payload"]["promotion_id"] == promoted["promotion"]["promotion_id"]
 
 
 # --- tasks that are ended from outside -------------------------------------------------------------------------------
@@ -230,6 +309,38 @@ def _stubborn(live: Cluster, tmp_path: Path) -> tuple[str, dict[str, Any]]:
     said = json.loads(note.read_text())
     assert _alive(said["pids"]) == said["pids"]
     return run, said
+
+
+def _asked(live: Cluster) -> str:
+    """A DAG run that `admin` has started and that waits for an answer of `ml_engineer`s, one of whom is `admin`."""
+    with live.tracking() as store:
+        for member in ("admin", "ada"):
+            store.grant_role("ml_engineer", member)
+    run = live.trigger("people", user="admin")
+    _parked(live, run, 1)
+    return run
+
+
+def _parked(live: Cluster, run: str, times: int) -> None:
+    """Wait until the task has deferred itself that often, and the scheduler has heard of it.
+
+    A scheduler that hears of a task's end only when the task is queued again takes it for lost; people are slower.
+    """
+    key = f"TaskInstanceKey(dag_id='people', task_id='ask', run_id='{run}'"
+    heard = f"executor event with state success for task instance {key}"
+    log = live.home / "scheduler.log"
+    live.wait(lambda: log.read_text().count(heard) >= times, "the question")
+    live.until("people", run, "ask", "deferred", "awaiting_input")
+
+
+def _question(live: Cluster, run: str) -> dict[str, Any]:
+    found: dict[str, Any] = live.call("GET", f"dags/people/dagRuns/{run}/taskInstances/ask/-1/hitlDetails")
+    return found
+
+
+def _answer(live: Cluster, run: str, user: str, option: str = "Approve", comment: str = "") -> None:
+    said = {"chosen_options": [option], "params_input": {"comment": comment}}
+    live.call("PATCH", f"dags/people/dagRuns/{run}/taskInstances/ask/-1/hitlDetails", said, user=user)
 
 
 def _alive(pids: list[int]) -> list[int]:
