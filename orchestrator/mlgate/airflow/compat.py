@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.bases.operator import BaseOperator
@@ -14,6 +15,8 @@ try:
     from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 except ImportError:  # before Airflow 3.2 they live in the core
     from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+T = TypeVar("T")
 
 
 def configuration() -> Any:
@@ -33,6 +36,17 @@ def mask(value: str) -> None:
         from airflow.sdk.execution_time.secrets_masker import mask_secret
     if value:
         mask_secret(value)
+
+
+async def ask_airflow(function: Callable[..., T], *arguments: Any) -> T:
+    """Call something that asks Airflow (a connection, a variable, an answer) from a trigger.
+
+    Before Airflow 3.2 the triggerer's line to Airflow breaks when another thread than this one uses it.
+    """
+    from asgiref.sync import sync_to_async
+
+    found: T = await sync_to_async(function)(*arguments)
+    return found
 
 
 def backoff(factor: float) -> dict[str, Any]:
@@ -67,6 +81,7 @@ __all__ = [
     "BaseOperator",
     "BaseOperatorLink",
     "BaseSensorOperator",
+    "ask_airflow",
     "backoff",
     "configuration",
     "mask",

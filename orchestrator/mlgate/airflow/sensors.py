@@ -58,7 +58,7 @@ class ModelVersionSensor(BaseSensorOperator):
 
         from mlgate.airflow.triggers import holder
 
-        version = holder(self.mlgate_conn_id, self.model, self.to)
+        version = holder(MlgateHook(self.mlgate_conn_id).settings(), self.model, self.to)
         return PokeReturnValue(version is not None and version != self._other_than, version)
 
     def found(self, context: Context, event: dict[str, Any]) -> int:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+from mlgate.airflow.asking import close_detail, standing
+from mlgate.airflow.compat import ask_airflow
 from mlgate.airflow.hook import MlgateHook
+
+if TYPE_CHECKING:
+    from mlgate.settings import Settings
 
 
 class ModelVersionTrigger(BaseTrigger):
@@ -43,18 +48,19 @@ class ModelVersionTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         while True:
-            version = await asyncio.to_thread(self.look)
+            settings = await ask_airflow(MlgateHook(self.mlgate_conn_id).settings)
+            version = await asyncio.to_thread(self.look, settings)
             if version is not None and version != self.other_than:
                 yield TriggerEvent({"version": version})
                 return
             await asyncio.sleep(self.poll)
 
-    def look(self) -> int | None:
+    def look(self, settings: Settings) -> int | None:
         """The holder; None while there is none, or the store does not answer."""
         from mlgate_tracking.errors import TemporarilyUnavailable
 
         try:
-            return holder(self.mlgate_conn_id, self.model, self.to)
+            return holder(settings, self.model, self.to)
         except TemporarilyUnavailable as error:
             self.log.warning("the store does not answer, asking again in %g s: %s", self.poll, error)
             return None
@@ -91,29 +97,30 @@ class ApprovalTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         while True:
-            event = await asyncio.to_thread(self.look)
+            event = await ask_airflow(self._answer) if self._answers else None
+            if event is None:
+                settings = await ask_airflow(MlgateHook(self.mlgate_conn_id).settings)
+                event = await asyncio.to_thread(self.look, settings)
+                if event is not None:
+                    await ask_airflow(close_detail, UUID(self.instance_id), event["settled"] == "approved")
             if event is not None:
                 yield TriggerEvent(event)
                 return
             await asyncio.sleep(self.poll)
 
-    def look(self) -> dict[str, Any] | None:
-        """What there is to report now."""
-        from mlgate.airflow.asking import close_detail, standing
+    def look(self, settings: Settings) -> dict[str, Any] | None:
+        """What the store has to say; None as long as nothing is settled, or the store does not answer."""
+        from mlgate.tracking import open_tracking
         from mlgate_tracking.errors import TemporarilyUnavailable
 
-        answer = self._answer() if self._answers else None
-        if answer is not None:
-            return answer
         try:
-            with MlgateHook(self.mlgate_conn_id).tracking() as tracking:
+            with open_tracking(settings) as tracking:
                 status, _ = standing(tracking.store, self.approval_ids)
         except TemporarilyUnavailable as error:
             self.log.warning("the store does not answer, asking again in %g s: %s", self.poll, error)
             return None
         if status == "pending":
             return None
-        close_detail(UUID(self.instance_id), status == "approved")
         return {"settled": status, "approval_ids": self.approval_ids}
 
     def _answer(self) -> dict[str, Any] | None:
@@ -143,13 +150,14 @@ class ApprovalTrigger(BaseTrigger):
         }
 
 
-def holder(mlgate_conn_id: str | None, model: str, to: str) -> int | None:
+def holder(settings: Settings, model: str, to: str) -> int | None:
     """The version that holds an alias or a stage; None when nobody does, or there is no such model yet."""
     from mlgate.promotion import parse_target
+    from mlgate.tracking import open_tracking
     from mlgate_tracking.errors import InvalidParameterValue, ResourceDoesNotExist
 
     target = parse_target(to)
-    with MlgateHook(mlgate_conn_id).tracking() as tracking:
+    with open_tracking(settings) as tracking:
         try:
             if target.alias:
                 return tracking.store.get_model_version_by_alias(model, target.alias).version

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from mlgate.airflow.compat import SharedStreamProducer
+from mlgate.airflow.compat import SharedStreamProducer, ask_airflow
 from mlgate.airflow.hook import MlgateHook
 
 if TYPE_CHECKING:
+    from mlgate.settings import Settings
     from mlgate_tracking.governance import Promotion
 
 KINDS = ("promotion", "rollback", "unguarded")
@@ -103,7 +105,8 @@ class RegistryEventTrigger(BaseEventTrigger):
         """The revision after which to begin; now, for a watcher that starts for the first time."""
         after = await cursor.get()
         if after is None:
-            after = await asyncio.to_thread(self._latest)
+            settings = await ask_airflow(MlgateHook(self.mlgate_conn_id).settings)
+            after = await asyncio.to_thread(self._latest, settings)
             await cursor.set(after)
         return after
 
@@ -111,31 +114,34 @@ class RegistryEventTrigger(BaseEventTrigger):
         """What has happened since; nothing when the store does not answer (it is asked again)."""
         from mlgate_tracking.errors import TemporarilyUnavailable
 
+        settings = await ask_airflow(MlgateHook(self.mlgate_conn_id).settings)
         try:
-            return await asyncio.to_thread(self._since, after)
+            return await asyncio.to_thread(self._since, settings, after)
         except TemporarilyUnavailable as error:
             self.log.warning("the store does not answer, asking again in %g s: %s", self.poll, error)
             return []
 
-    def _latest(self) -> int:
+    def _latest(self, settings: Settings) -> int:
+        from mlgate.tracking import open_tracking
         from mlgate_tracking.errors import ResourceDoesNotExist
 
-        with MlgateHook(self.mlgate_conn_id).tracking() as tracking:
+        with open_tracking(settings) as tracking:
             try:
                 page = tracking.store.search_promotions(self.model, max_results=1)
             except ResourceDoesNotExist:
                 return 0
         return page.items[0].revision if page.items else 0
 
-    def _since(self, after: int) -> list[dict[str, Any]]:
+    def _since(self, settings: Settings, after: int) -> list[dict[str, Any]]:
         """Changes in the order of their revisions; those of one model happen one after the other, so none is missed."""
         from mlgate.promotion import parse_target
+        from mlgate.tracking import open_tracking
         from mlgate_tracking.errors import ResourceDoesNotExist
 
         target = parse_target(self.to)
         found: list[Promotion] = []
         token: str | None = None
-        with MlgateHook(self.mlgate_conn_id).tracking() as tracking:
+        with open_tracking(settings) as tracking:
             while True:
                 try:
                     page = tracking.store.search_promotions(self.model, max_results=_PAGE, page_token=token)
@@ -210,13 +216,13 @@ class VariableCursor:
     async def get(self) -> int | None:
         from airflow.sdk import Variable
 
-        found = await asyncio.to_thread(Variable.get, self._key, default=None)
+        found = await ask_airflow(functools.partial(Variable.get, self._key, default=None))
         return None if found is None else int(found)
 
     async def set(self, revision: int) -> None:
         from airflow.sdk import Variable
 
-        await asyncio.to_thread(Variable.set, self._key, str(revision))
+        await ask_airflow(Variable.set, self._key, str(revision))
 
 
 def _payload(one: Promotion) -> dict[str, Any]:
