@@ -245,6 +245,11 @@ def test_tls(tmp_path, certificate):
         connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=30, context=context)
         connection.request("GET", "/health")
         assert connection.getresponse().read() == b"OK"
+        content = os.urandom(1_000_000)  # which cannot go around the encryption
+        connection.request("PUT", "/api/2.0/mlflow-artifacts/artifacts/0/file", content)
+        assert connection.getresponse().read() == b"{}"
+        connection.request("GET", "/api/2.0/mlflow-artifacts/artifacts/0/file")
+        assert connection.getresponse().read() == content
         connection.close()
 
 

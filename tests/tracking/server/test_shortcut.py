@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -61,7 +62,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def connection(tmp_path: Path, folder: Path) -> Iterator[Connection]:
-    settings = ServerSettings(artifacts_destination=str(folder), access_token="secret")
+    settings = ServerSettings(artifacts_destination=str(folder), access_token="secret", access_log=True)
     with EmbeddedServer(lambda: SqlStore(f"sqlite:///{tmp_path / 'store.db'}"), settings) as server:
         connection = Connection(server.port)
         yield connection
@@ -92,6 +93,14 @@ def test_a_file_goes_in_and_out_and_the_connection_goes_on(connection, ways):
 def test_a_part_of_a_file_is_sent(connection):
     connection.put()
     assert connection.get(Range="bytes=1000000-3000000") == (206, CONTENT[1_000_000:])
+
+
+def test_the_access_log_counts_what_went_past(connection, caplog):
+    caplog.set_level("INFO", "mlgate_tracking.access")
+    connection.put()
+    connection.get()
+    connection.put(b"")  # once this is answered, the line of the download is written
+    assert [json.loads(line)["bytes"] for line in caplog.messages][:2] == [len(b"{}"), len(CONTENT)]
 
 
 def test_a_request_that_follows_in_the_same_breath_is_answered(connection, ways):

@@ -11,10 +11,12 @@ An order without an index collects whatever the number; over a million runs it s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
@@ -70,6 +72,11 @@ MAX_MERGED = 200_000
 """Rows that a merge may read."""
 KEPT = 100
 """Searches whose statements are kept."""
+COUNTED_FOR = 5.0
+"""Seconds for which a search that is asked again does not count again."""
+KEPT_EXPERIMENTS = 20
+KEPT_LENGTH = 1000
+"""Characters of such a search, so that what is kept stays small."""
 CONTEXT_TAG = "mlflow.data.context"
 
 SUBJECT = Subject(
@@ -118,26 +125,13 @@ def search_runs(
     """
     paging.check_max_results(max_results, MAX_RESULTS)
     experiments = tuple(sorted({number for text in experiment_ids if (number := integer_id(text)) is not None}))
-    search = _search(connection.dialect.name, experiments, filter_string or "", tuple(order_by), view_type, max_results)
+    given = (connection.dialect.name, experiments, filter_string or "", tuple(order_by), view_type, max_results)
+    short = len(experiments) <= KEPT_EXPERIMENTS and len(str(given)) <= KEPT_LENGTH
+    search = _kept_search(*given) if short else _Search(*given)
     last = paging.decode(page_token, search.name)
     if not experiments:
         return Rows((), None)
     return cut(search.page(connection, last), max_results, search.name)
-
-
-@lru_cache(KEPT)
-def _search(
-    dialect: str,
-    experiments: tuple[int, ...],
-    filter_string: str,
-    order_by: tuple[str, ...],
-    view_type: ViewType,
-    max_results: int,
-) -> _Search:
-    """A search that was asked before keeps its statements: building them costs more than running them."""
-    comparisons = parse_filter(RUNS, filter_string)
-    orderings = _with_tail(parse_order_by(RUNS, order_by))
-    return _Search(dialect, experiments, filter_string, comparisons, orderings, view_type, max_results)
 
 
 def _with_tail(orderings: tuple[Ordering, ...]) -> tuple[Ordering, ...]:
@@ -176,21 +170,22 @@ class _Search:
         dialect: str,
         experiments: tuple[int, ...],
         filter_string: str,
-        comparisons: Filter,
-        orderings: tuple[Ordering, ...],
+        order_by: tuple[str, ...],
         view_type: ViewType,
         max_results: int,
     ) -> None:
-        self.name = paging.digest("runs", experiments, filter_string, [str(each) for each in orderings], str(view_type))
         self._dialect = dialect
         self._experiments = experiments
-        self._comparisons = comparisons
-        self._orderings = orderings
+        self._comparisons: Filter = parse_filter(RUNS, filter_string)
+        self._orderings = _with_tail(parse_order_by(RUNS, order_by))
+        orders = [str(each) for each in self._orderings]
+        self.name = paging.digest("runs", experiments, filter_string, orders, str(view_type))
         self._view_type = view_type
         self._limit = max_results + 1
         self._few = FEW if dialect == "sqlite" else FEW_ON_SERVERS
         self._first_pages: dict[_Driver | _Segment | None, sa.Select[Any] | sa.CompoundSelect[Any]] = {}
         """Statements of first pages, once built, by what they collect from or walk."""
+        self._numbers: WeakKeyDictionary[sa.Engine, tuple[float, Sequence[Any]]] = WeakKeyDictionary()
 
     def page(self, connection: sa.Connection, last: SortKey | None) -> list[sa.Row[Any]]:
         """At most one row more than the page holds: `run_pk`, then the sort key."""
@@ -218,7 +213,7 @@ class _Search:
             the comparison to collect from (None for the whole scope), how many runs that collects (counted up to
             `_few`), and how many a scan may expect to pass until a page is full, were the comparisons independent.
         """
-        all_runs, in_scope, *numbers = connection.execute(self._counts).one()
+        all_runs, in_scope, *numbers = self._counted(connection)
         total = in_scope if in_scope < self._few else max(all_runs or 0, self._few)
         passed = float(self._limit)
         for number in numbers:
@@ -227,6 +222,14 @@ class _Search:
         if fewest is None or numbers[fewest] >= in_scope:
             return None, in_scope, passed
         return self._drivers[fewest], numbers[fewest], passed
+
+    def _counted(self, connection: sa.Connection) -> Sequence[Any]:
+        """The row of `_counts`, seconds old at most: it decides how runs are found, never which."""
+        at = time.monotonic()
+        known = self._numbers.get(connection.engine)
+        if known is None or at - known[0] > COUNTED_FOR:
+            known = self._numbers[connection.engine] = (at, connection.execute(self._counts).one())
+        return known[1]
 
     @cached_property
     def _counts(self) -> sa.Select[Any]:
@@ -399,6 +402,10 @@ class _Search:
 def scan_is_shorter(collected: int, scanned: float, few: int) -> bool:
     """Whether to walk an index, given how many rows each way would touch; they were counted up to `few`."""
     return collected >= few or scanned < collected
+
+
+_kept_search = lru_cache(KEPT)(_Search)
+"""A search that was asked before keeps its statements: building them costs more than running them."""
 
 
 # --- conditions ---------------------------------------------------------------------------------------------------
