@@ -146,14 +146,15 @@ def locate_model(tracking: Tracking, uri: str) -> tuple[str, str | None, str | N
     store = tracking.store
     root, path = locate(store, uri)
     run_id = uri.removeprefix("runs:/").partition("/")[0] if uri.startswith("runs:/") else None
-    if run_id is not None:
+    kept_apart = None
+    if run_id is not None and not path:
         for output in store.get_run(run_id).outputs:
-            model = store.get_logged_model(output.model_id)
-            if model.name == path:
-                return model.artifact_uri, run_id, model.model_id
+            with contextlib.suppress(ResourceDoesNotExist):  # deleted since
+                if store.get_logged_model(output.model_id).artifact_uri == root:
+                    kept_apart = output.model_id
     if tracking.repository(root).stat(f"{path}/MLmodel" if path else "MLmodel") is None:
         raise ResourceDoesNotExist(f"{uri}: no model there (no file MLmodel)")
-    return f"{root}/{path}" if path else root, run_id, None
+    return f"{root}/{path}" if path else root, run_id, kept_apart
 
 
 def _judge(

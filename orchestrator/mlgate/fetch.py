@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shutil
@@ -31,7 +32,7 @@ def locate(store: Store, uri: str) -> tuple[str, str]:
         ResourceDoesNotExist: no such run, model, version, stage or alias.
     """
     if match := _RUN.fullmatch(uri):
-        return store.get_run(match["run_id"]).info.artifact_uri, match["path"]
+        return _of_run(store, match["run_id"], match["path"])
     if uri.startswith("models:/m-") and "@" not in uri:
         model_id, _, path = uri.removeprefix("models:/").partition("/")
         return store.get_logged_model(model_id).artifact_uri, path
@@ -41,6 +42,18 @@ def locate(store: Store, uri: str) -> tuple[str, str]:
         root, path = locate(store, source) if source.startswith(("runs:/", "models:/")) else (source, "")
         return root, "/".join(part for part in (path, match["path"] or "") if part)
     return uri, ""
+
+
+def _of_run(store: Store, run_id: str, path: str) -> tuple[str, str]:
+    """3.x clients keep models apart from their run, and still call them by the run."""
+    run = store.get_run(run_id)
+    name, _, rest = path.partition("/")
+    for output in run.outputs if name else ():
+        with contextlib.suppress(ResourceDoesNotExist):  # deleted since
+            model = store.get_logged_model(output.model_id)
+            if model.name == name:
+                return model.artifact_uri, rest
+    return run.info.artifact_uri, path
 
 
 def _version(store: Store, name: str, version: str | None, alias: str | None) -> int:
