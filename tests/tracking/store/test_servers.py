@@ -33,6 +33,27 @@ class TestServerFences(FenceConformance):
     pass
 
 
+@pytest.fixture(scope="module")
+def far(postgresql: databases.PostgreSQL) -> Iterator[SqlStore]:
+    """As if PostgreSQL were on another machine: statements go without waiting for answers."""
+    with SqlStore(postgresql.create()) as opened:
+        assert opened.database.dialect.near
+        opened.database.dialect.near = False
+        yield opened
+
+
+class TestFarTracking(TrackingConformance):
+    @pytest.fixture
+    def store(self, far: SqlStore) -> SqlStore:
+        return far
+
+
+class TestFarFences(FenceConformance):
+    @pytest.fixture
+    def store(self, far: SqlStore) -> SqlStore:
+        return far
+
+
 class TestServerSearch(SearchConformance):
     pass
 

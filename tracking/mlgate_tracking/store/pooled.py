@@ -29,6 +29,7 @@ POOL_TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10
 """Seconds for one attempt to connect."""
 
+_HERE = (None, "localhost", "127.0.0.1", "::1")
 _DRIVERS = {
     "postgresql": ("postgresql+psycopg", "psycopg", "postgres"),
     "postgres": ("postgresql+psycopg", "psycopg", "postgres"),
@@ -41,6 +42,7 @@ class PooledDatabase(Database):
     def __init__(self, uri: str) -> None:
         url = driver_url(uri)
         self.dialect = dialect_named(url.drivername.partition("+")[0])
+        self.dialect.near = url.host in _HERE
         try:
             self.engine = sa.create_engine(url, **_engine_options(self.dialect.name))
         except (ImportError, NoSuchModuleError) as error:
