@@ -13,9 +13,9 @@ PROJECT = os.environ.get("IRIS_PROJECT", "https://host/team/iris.git")
 
 @flow(name="sweep")
 def sweep(depths: tuple[int, ...] = (2, 4, 8)) -> dict[str, object]:
-    """One task run for each depth; the winner is registered and judged by its gates."""
-    futures = [run_project.submit(PROJECT, parameters={"max_depth": depth}) for depth in depths]
-    best = max((future.result() for future in futures), key=lambda result: result["metrics"]["accuracy"])
+    """One mapped task run for each depth; the winner is registered and judged by its gates."""
+    trained = run_project.map(PROJECT, parameters=[{"max_depth": depth} for depth in depths])
+    best = max(trained.result(), key=lambda result: result["metrics"]["accuracy"])
     return promote_model(
         "iris_classifier",
         source=f"runs:/{best['run_id']}/iris_model",

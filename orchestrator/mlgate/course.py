@@ -18,8 +18,9 @@ def _nothing(*_args: Any) -> None:
     return None
 
 
-Submit = Callable[[PlannedStep, int, Callable[[], StepResult]], "Future[StepResult]"]
-"""Starts the work of one instance (step, map index, work) somewhere; the future's result is the work's last one."""
+Work = Callable[[], StepResult]
+Submit = Callable[[PlannedStep, Mapping[int, Work]], Mapping[int, "Future[StepResult]"]]
+"""Starts all instances of a step (their work by map index) somewhere; a future's result is that of the last attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class PipelineHooks:
         output: step, map index, stream, a piece of its output.
         say: step, map index, one line on what goes on.
         opened: run id of the pipeline.
-        submit: how an instance of a step is started; in a pool of `Course.jobs` threads when None. An engine gives its
-            own, and retries by its own means.
+        submit: how the instances of a step are started; in a pool of `Course.jobs` threads when None. An engine gives
+            its own, which sees to `jobs` and to retries by its own means.
         cancel: set it to end the running steps; what stands under `finally` still runs.
         abort: set it to end everything at once.
     """
@@ -110,4 +111,4 @@ def summary(result: PipelineResult) -> dict[str, Any]:
     }
 
 
-__all__ = ["Course", "PipelineHooks", "PipelineResult", "Submit", "summary"]
+__all__ = ["Course", "PipelineHooks", "PipelineResult", "Submit", "Work", "summary"]

@@ -12,10 +12,11 @@ import functools
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlgate.binding import (
     FAILED,
@@ -31,13 +32,14 @@ from mlgate.binding import (
     spoiling,
     state_after,
 )
-from mlgate.course import Course, PipelineHooks, PipelineResult, summary
+from mlgate.course import Course, PipelineHooks, PipelineResult, Work, summary
 from mlgate.errors import OrchestratorError
 from mlgate.plan import Plan, PlannedStep
 from mlgate.records import (
     CACHE_HIT,
     CACHE_KEY,
     CACHED_FROM,
+    OUTCOME,
     PLAN_FILE,
     Recorded,
     ended,
@@ -67,6 +69,8 @@ from mlgate_tracking.errors import TrackingError
 _TICK = 0.2
 """Seconds between looks at whether somebody wants the end."""
 
+_ENDING = 10.0
+"""Seconds that the work of others gets to end in, once somebody wants the end."""
 
 _NO_RUN = StepResult("", "", "", attempt=0, status=FAILED, exit_code=1, artifact_uri="")
 
@@ -100,7 +104,8 @@ def run_plan(
         base = base_run(tracking, plan, course, source)
         partial = course.from_step is not None or course.only is not None
         if base is not None and not partial:
-            engine = Engine("local", base.engine_run_id)
+            if engine is None or engine.run_id != base.engine_run_id:
+                engine = Engine("local", base.engine_run_id)
             plan = replace(plan, digest=base.plan.digest)
         engine = engine or Engine("local", f"local-{uuid.uuid4().hex}")
         earlier = recorded(tracking, plan, base.run_id) if base else Recorded({}, {})
@@ -191,20 +196,17 @@ class PlanRun:
         ):
             if self.course.prewarm and len(self.plan.steps) > 1:
                 threading.Thread(target=self.prewarm, daemon=True, name="prewarm").start()
-            stack.callback(self.broken.set)
+            stack.callback(self.end, running)
+            submit = self.hooks.submit or functools.partial(_in_pool, pool)
             while True:
                 if self.ending.is_set():
                     self.stop(schedule)
                 for step in schedule.ready():
-                    for map_index in self.begin(step, schedule):
-                        work = functools.partial(self.run_instance, step, map_index, dict(schedule.states))
-                        submit = self.hooks.submit
-                        future = (
-                            submit(step, map_index, work)
-                            if submit is not None
-                            else pool.submit(contextvars.copy_context().run, work)
-                        )
-                        running[future] = (step, map_index)
+                    instances = self.begin(step, schedule)
+                    states = dict(schedule.states)
+                    works = {index: functools.partial(self.run_instance, step, index, states) for index in instances}
+                    if works:
+                        running |= {future: (step, index) for index, future in submit(step, works).items()}
                 if not running:
                     if schedule.over:
                         return
@@ -230,6 +232,12 @@ class PlanRun:
                 raise
             self.interrupted.set()
             return ()
+
+    def end(self, running: Mapping[Future[StepResult], Any]) -> None:
+        """Nothing is to go on any more; what an engine has started still writes to the store, so it is waited for."""
+        self.broken.set()
+        if self.hooks.submit is not None:
+            wait(running, timeout=_ENDING)
 
     def begin(self, step: PlannedStep, schedule: Schedule) -> tuple[int, ...]:
         """Mark the step as started and give the instances to run; none when it is skipped or cannot run."""
@@ -294,6 +302,8 @@ class PlanRun:
     def run_instance(self, step: PlannedStep, map_index: int, states: States) -> StepResult:
         """Run one instance to its end, whatever that is; a mistake in it is a failed result, not an exception."""
         context = self.context_for(step, None, states)
+        if self.end_of(step).is_set():
+            return replace(_NO_RUN, name=step.name, status=KILLED, reason="cancelled before it started")
         try:
             if step.kind != "run":
                 self.hooks.started(step, map_index)
@@ -309,6 +319,8 @@ class PlanRun:
                     self.hooks.ended(step, map_index, cached, "cached")
                     return cached
                 bound = replace(bound, tags={**bound.tags, CACHE_KEY: inputs.key})
+            # Said aloud, because an earlier attempt may have left there that the step was skipped.
+            bound = replace(bound, tags={**bound.tags, OUTCOME: "ran"})
             self.hooks.started(step, map_index)
             result = self.attempts(step, map_index, bound)
             if result.ok and inputs is not None:
@@ -496,6 +508,10 @@ def _in_ledger(settings: Settings, opened: StepRun) -> contextlib.AbstractContex
         kind="pipeline",
         info={"tracking_uri": settings.tracking_uri, "workspace": str(workspace)},
     )
+
+
+def _in_pool(pool: ThreadPoolExecutor, _step: PlannedStep, works: Mapping[int, Work]) -> dict[int, Future[StepResult]]:
+    return {index: pool.submit(contextvars.copy_context().run, work) for index, work in works.items()}
 
 
 # --- the run of the whole ---------------------------------------------------------------------------------------------

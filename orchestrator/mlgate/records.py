@@ -146,6 +146,8 @@ def recorded(tracking: Tracking, plan: Plan, run_id: str) -> Recorded:
     for step in plan.steps:
         alone = tags_of(found[step.name, -1]) if (step.name, -1) in found else {}
         if alone.get(OUTCOME) == "skipped":
+            if any(name not in states for name in step.needs):
+                continue  # what it was skipped for may come out otherwise this time
             states[step.name] = StepState(step.name, SKIPPED, outcome="skipped", reason=alone.get("mlgate.reason", ""))
             continue
         runs = [found[step.name, index] for index in step.instances if (step.name, index) in found]

@@ -54,6 +54,10 @@ PROJECT = {
                   source: "${{ steps.train.artifacts }}/model"
                   to: {alias: champion}
                   gates: [{approval: {role: ml_engineer, four_eyes: false}}]
+              tell:
+                needs: [promote]
+                entry_point: show
+                parameters: {text: done}
         """,
     "policy.yaml": "gates: [{metric: {name: accuracy, min: 0.5}}]\n",
     "train.py": """\
@@ -116,12 +120,13 @@ def test_a_version_that_passes_becomes_champion_and_a_worse_one_does_not(project
 
 def test_a_resumed_run_promotes_once_somebody_has_approved(project: Path, store: Store) -> None:
     waiting = run_json(project, "--pipeline", "approved")
-    assert outcomes(waiting) == {"train": "ran", "promote": "pending"}
+    assert outcomes(waiting) == {"train": "ran", "promote": "pending", "tell": "skipped"}
     assert "waiting for approval by ml_engineer" in waiting["steps"]["promote"]["reason"]
     [approval] = store.search_approvals(model="wine").items
     store.grant_role("ml_engineer", "alice")
     store.decide_approval(approval.approval_id, user="alice", approved=True)
     resumed = run_json(project, "--pipeline", "approved", "--resume", waiting["run_id"])
-    assert outcomes(resumed) == {"train": "reused", "promote": "promoted"}
+    # What was skipped because of the promotion runs now that there is one.
+    assert outcomes(resumed) == {"train": "reused", "promote": "promoted", "tell": "ran"}
     assert store.get_model_version_by_alias("wine", "champion").version == 1
     assert len(store.search_model_versions(filter_string="name = 'wine'").items) == 1

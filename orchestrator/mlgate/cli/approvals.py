@@ -52,10 +52,14 @@ def list_(model: str | None, status: str, tracking_uri: str | None, as_json: boo
 
 
 def _decide(approval_id: str, approved: bool, comment: str, user: str | None, uri: str | None, as_json: bool) -> None:
+    from mlgate.waking import wake
     from mlgate_tracking.governance import encode
 
     with desk(uri, user) as at:
         made = at.store.decide_approval(approval_id, at.user, approved, comment)
+        woken = wake(at.store, made)
+    if woken:
+        click.echo(woken, err=as_json)
     if as_json:
         print_json(encode(made))
         return

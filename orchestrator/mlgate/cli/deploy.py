@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mlgate.cli.deploy_airflow import airflow
+from mlgate.cli.deploy_prefect import prefect
 
 
 @click.group()
@@ -13,5 +14,6 @@ def deploy() -> None:
 
 
 deploy.add_command(airflow)
+deploy.add_command(prefect)
 
 __all__ = ["deploy"]

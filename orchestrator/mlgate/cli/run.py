@@ -26,15 +26,16 @@ ENV_MANAGERS = ["local", "system", "virtualenv", "uv", "conda", "docker", "exter
 
 
 def pairs(_ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
+    """What a repeated NAME=VALUE option comes to."""
+    found: dict[str, str] = {}
     for value in values:
         name, equals, text = value.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"'{value[:60]}' is not NAME=VALUE, as in {param.opts[0]} alpha=0.5")
-        if name in pairs:
+        if name in found:
             raise click.BadParameter(f"'{name}' is given twice")
-        pairs[name] = text
-    return pairs
+        found[name] = text
+    return found
 
 
 def _from_file(file: Path) -> dict[str, str]:
@@ -287,4 +288,4 @@ def _print_plan(step: Step, settings: Settings, options: dict[str, Any]) -> int:
     return 0
 
 
-__all__ = ["run"]
+__all__ = ["pairs", "run"]

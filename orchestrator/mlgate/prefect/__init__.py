@@ -5,17 +5,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlgate.prefect.approvals import arequest_approval, request_approval, resume_decided
     from mlgate.prefect.blocks import TrackingServer
-    from mlgate.prefect.flows import project_flow
-    from mlgate.prefect.tasks import evaluate_gate, promote_model, rollback_model, run_project
+    from mlgate.prefect.flows import aproject_flow, project_flow, run_project_flow
+    from mlgate.prefect.settings import MlgateSettings
+    from mlgate.prefect.tasks import (
+        aevaluate_gate,
+        apromote_model,
+        arollback_model,
+        arun_project,
+        evaluate_gate,
+        promote_model,
+        rollback_model,
+        run_project,
+    )
 
 _HOMES = {
+    "MlgateSettings": "settings",
     "TrackingServer": "blocks",
+    "aevaluate_gate": "tasks",
+    "apromote_model": "tasks",
+    "aproject_flow": "flows",
+    "arequest_approval": "approvals",
+    "arollback_model": "tasks",
+    "arun_project": "tasks",
     "evaluate_gate": "tasks",
     "project_flow": "flows",
     "promote_model": "tasks",
+    "request_approval": "approvals",
+    "resume_decided": "approvals",
     "rollback_model": "tasks",
     "run_project": "tasks",
+    "run_project_flow": "flows",
 }
 
 
@@ -27,4 +48,21 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'mlgate.prefect' has no attribute '{name}'")
 
 
-__all__ = ["TrackingServer", "evaluate_gate", "project_flow", "promote_model", "rollback_model", "run_project"]
+__all__ = [
+    "MlgateSettings",
+    "TrackingServer",
+    "aevaluate_gate",
+    "aproject_flow",
+    "apromote_model",
+    "arequest_approval",
+    "arollback_model",
+    "arun_project",
+    "evaluate_gate",
+    "project_flow",
+    "promote_model",
+    "request_approval",
+    "resume_decided",
+    "rollback_model",
+    "run_project",
+    "run_project_flow",
+]

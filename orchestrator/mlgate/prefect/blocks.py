@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
@@ -33,10 +33,10 @@ class TrackingServer(Block):
 
     def settings(self) -> Settings:
         """Where things are, for `mlgate.runner`."""
-        from mlgate.settings import load_settings
+        from mlgate.prefect.settings import MlgateSettings
         from mlgate_tracking.transport import Credentials
 
-        settings = load_settings(tracking_uri=self.uri)
+        settings = replace(MlgateSettings().resolve(), tracking_uri=self.uri)
         if self.artifacts_destination:
             settings = replace(settings, artifacts_destination=self.artifacts_destination)
         if self.username is not None:
@@ -47,4 +47,18 @@ class TrackingServer(Block):
         return settings
 
 
-__all__ = ["TrackingServer"]
+def settings_of(server: TrackingServer | str | None = None) -> Settings:
+    """Of a block, of the block that Prefect's settings name, or of the worker's environment."""
+    from mlgate.prefect.settings import MlgateSettings
+
+    if server is None:
+        ours = MlgateSettings()
+        if ours.server is None:
+            return ours.resolve()
+        server = ours.server
+    if isinstance(server, str):
+        server = cast("TrackingServer", TrackingServer.load(server, _sync=True))
+    return server.settings()
+
+
+__all__ = ["TrackingServer", "settings_of"]
