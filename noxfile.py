@@ -47,7 +47,7 @@ def arrows(session: nox.Session) -> None:
 def minimums(session: nox.Session) -> None:
     """The fast tests with the oldest versions that pyproject.toml allows."""
     groups = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
-    session.run_install("uv", "pip", "install", "--resolution", "lowest-direct", "-e", ".", *groups)
+    session.run_install("uv", "pip", "install", "--resolution", "lowest-direct", "-e", ".[postgres,mysql]", *groups)
     session.run("python", "-m", "pytest", "-m", FAST, *session.posargs)
 
 

@@ -3,13 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from mlgate_tracking.artifacts import ArtifactRepository, repository_for
 from mlgate_tracking.artifacts.proxy import PROXY_ROOT, ProxyRepository
-from mlgate_tracking.contract import Store
 from mlgate_tracking.entities import FileInfo
 from mlgate_tracking.errors import (
     EndpointNotFound,
@@ -19,6 +17,7 @@ from mlgate_tracking.errors import (
 )
 from mlgate_tracking.server.app import create_app
 from mlgate_tracking.server.settings import ServerSettings
+from mlgate_tracking.store.sql import SqlStore
 from mlgate_tracking.testing.artifacts import ArtifactRepositoryConformance, paths_below, put, read
 from mlgate_tracking.testing.inprocess import AsgiSend
 from mlgate_tracking.transport import Credentials, HttpSend, Request, Response, Send
@@ -40,8 +39,11 @@ def destination(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def app(destination: Path) -> Iterator[Client]:
-    nobody = cast(Store, None)  # the proxy asks the store only on behalf of steps
-    with AsgiSend(create_app(nobody, ServerSettings(artifacts_destination=str(destination)))) as send:
+    settings = ServerSettings(artifacts_destination=str(destination))
+    with (
+        SqlStore(f"sqlite:///{destination.parent / 'store.db'}") as store,
+        AsgiSend(create_app(store, settings)) as send,
+    ):
         yield Client("http://127.0.0.1", send)
 
 
