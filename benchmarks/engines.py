@@ -1,11 +1,17 @@
 """What a step costs in an engine: against the engine's own plain task that runs the same shell command.
 
-    python benchmarks/engines.py --engine prefect [--steps 8] [--rounds 3] [--quick]
+    python benchmarks/engines.py [--engine airflow|prefect|all] [--steps 8] [--rounds 3] [--quick]
 
-One process on a real server of the engine runs, in turns, a flow of plain tasks (`subprocess.run`), a flow of
+**Prefect**: one process on a real server runs, in turns, a flow of plain tasks (`subprocess.run`), a flow of
 `run_project` tasks, and a pipeline by `project_flow`: the same command as often, one after another. What is printed is
-the time that one more step takes (flows of `--steps` steps less flows of one), for a command that does nothing and one
-that takes a second. Ours tracks the run with its parameters, logs, usage and output, and leaves artifacts.
+the time that one more step takes (flows of `--steps` steps less flows of one).
+
+**Airflow**: a standalone Airflow (LocalExecutor) runs a DAG in which `BashOperator` and `RunProjectOperator` take
+turns, and `RunPipelineOperator` runs pipelines of one step and of `--steps`. What is printed is the time that Airflow
+has recorded for a task; and, before that, what the DAG processor takes to load a file, against an empty DAG.
+
+Each for a command that does nothing and one that takes a second. Ours tracks the run with its parameters, logs, usage
+and output, and (in Prefect) leaves artifacts.
 """
 
 from __future__ import annotations
@@ -13,8 +19,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
+import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -111,6 +120,173 @@ def prefect(work: Path, steps: int, rounds: int) -> list[Row]:
         return measured([str(python), "-c", PREFECT, str(project), str(steps), str(rounds), json.dumps(COMMANDS)], env)
 
 
+# --- Airflow ----------------------------------------------------------------------------------------------------------
+
+DAGS = """
+import json, os
+from datetime import datetime
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG
+from mlgate.airflow import RunPipelineOperator, RunProjectOperator
+
+project, steps = os.environ["BENCH_PROJECT"], int(os.environ["BENCH_STEPS"])
+commands = json.loads(os.environ["BENCH_COMMANDS"])
+with DAG("bench", schedule=None, start_date=datetime(2026, 1, 1), catchup=False):
+    last = None
+    for number, command in enumerate(commands):
+        for index in range(steps):  # the sides take turns
+            for task in (
+                BashOperator(task_id=f"plain-{number}-{index}", bash_command=command),
+                RunProjectOperator(
+                    task_id=f"RunProjectOperator-{number}-{index}",
+                    uri=project, entry_point=f"c{number}", env_manager="system",
+                ),
+            ):
+                if last is not None:
+                    last >> task
+                last = task
+        for count in (1, steps):
+            task = RunPipelineOperator(
+                task_id=f"pipeline-{number}-{count}", uri=project, pipeline=f"c{number}-{count}", jobs=1
+            )
+            last >> task
+            last = task
+"""
+
+PARSED = {
+    "empty": "from airflow.sdk import DAG\nwith DAG('empty'):\n    pass\n",
+    "BashOperator": "from airflow.sdk import DAG\nfrom airflow.providers.standard.operators.bash import BashOperator\n"
+    "with DAG('bash'):\n    BashOperator(task_id='t', bash_command='true')\n",
+    "RunProjectOperator": "from airflow.sdk import DAG\nfrom mlgate.airflow import RunProjectOperator\n"
+    "with DAG('ours'):\n    RunProjectOperator(task_id='t', uri='PROJECT')\n",
+}
+
+PARSE = """
+import json, os, statistics, sys, time
+from airflow.dag_processing.dagbag import DagBag
+import airflow.sdk
+
+DagBag  # loaded before the fork, as the DAG processor has it
+rounds, files = int(sys.argv[1]), sys.argv[2:]
+
+def parse(file):
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        begun = time.perf_counter()
+        bag = DagBag(dag_folder=file)
+        took = time.perf_counter() - begun
+        assert not bag.import_errors and bag.dags, bag.import_errors
+        os.write(writer, repr(took).encode())
+        os._exit(0)
+    os.wait()
+    os.close(writer)
+    with os.fdopen(reader) as said:
+        return float(said.read())
+
+times = {file: [] for file in files}
+for _ in range(rounds):
+    for file in files:
+        times[file].append(parse(file))
+print(json.dumps([statistics.median(times[file]) for file in files]))
+"""
+
+
+def airflow(work: Path, steps: int, rounds: int) -> list[Row]:
+    """A step as a task of LocalExecutor, in a standalone Airflow; the time that the task holds its slot."""
+    python = uv_environment(work / "airflow", ROOT, "apache-airflow>=3.1,<4") / "python"
+    project = write_project(work / "project", steps)
+    dags = work / "dags"
+    dags.mkdir()
+    (dags / "bench.py").write_text(DAGS)
+    env = clean_environment(work) | {
+        "AIRFLOW_HOME": str(work / "airflow-home"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "BENCH_PROJECT": str(project),
+        "BENCH_STEPS": str(steps),
+        "BENCH_COMMANDS": json.dumps(list(COMMANDS.values())),
+        "PATH": f"{python.parent}:{os.environ['PATH']}",
+    }
+    report_parsing(python, work, project, env, rounds * 7)
+    with server([str(python.parent / "mlgate"), "server", "--no-access-log", "--port"], env, "/health") as store:
+        env |= {"MLGATE_TRACKING_URI": store}
+        start = [str(python), "-c", STANDALONE]
+        with server(start, env, "/api/v2/monitor/health", stop=signal.SIGINT) as api:
+            least: dict[str, float] = {}
+            for _ in range(rounds + 1):  # the first one pays for what is done once
+                warm = bool(least)
+                for task, seconds in durations(api).items():
+                    least[task] = min(seconds, least[task]) if warm else math.inf
+    rows = []
+    for number, name in enumerate(COMMANDS):
+        row: Row = {"command": name}
+        for side in ("plain", "RunProjectOperator"):
+            row[side] = statistics.median(least[f"{side}-{number}-{index}"] for index in range(steps))
+        row["in a pipeline"] = (least[f"pipeline-{number}-{steps}"] - least[f"pipeline-{number}-1"]) / (steps - 1)
+        rows.append(row)
+    return rows
+
+
+STANDALONE = """
+import os, sys
+os.environ["AIRFLOW__API__PORT"] = sys.argv[1]
+os.environ["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"http://127.0.0.1:{sys.argv[1]}/execution/"
+os.execv(sys.executable, [sys.executable, "-m", "airflow", "standalone"])
+"""
+
+
+def report_parsing(python: Path, work: Path, project: Path, env: dict[str, str], rounds: int) -> None:
+    """Print what the DAG processor takes for a file: an empty DAG, a plain operator, and ours."""
+    files = []
+    for name, text in PARSED.items():
+        files.append(work / "parsed" / f"{name}.py")
+        files[-1].parent.mkdir(exist_ok=True)
+        files[-1].write_text(text.replace("PROJECT", str(project)))
+    migrate = [str(python), "-m", "airflow", "db", "migrate"]
+    subprocess.run(migrate, env=env, check=True, capture_output=True)
+    took = measured([str(python), "-c", PARSE, str(rounds), *map(str, files)], env)
+    print(f"{'airflow':>10}{'DAG file':>14}{'':>4}{'':<14}{'to parse':>14}{'over empty':>12}")
+    for name, seconds in zip(PARSED, took, strict=True):
+        print(f"{'':>28}{name:<18}{seconds * 1000:>7.1f} ms{(seconds - took[0]) * 1000:>9.1f} ms")
+
+
+def durations(api: str) -> dict[str, float]:
+    """Run the DAG once; seconds by task, as Airflow has recorded them."""
+    call = Api(api)
+    while not call("GET", "dags?exclude_stale=true")["dags"]:
+        time.sleep(0.5)
+    call("PATCH", "dags/bench", {"is_paused": False})
+    run = "dags/bench/dagRuns/" + call("POST", "dags/bench/dagRuns", {"logical_date": None})["dag_run_id"]
+    while (state := call("GET", run)["state"]) not in ("success", "failed"):
+        time.sleep(1)
+    if state == "failed":
+        sys.exit("the DAG run failed")
+    tasks = call("GET", f"{run}/taskInstances?limit=1000")["task_instances"]
+    return {task["task_id"]: task["duration"] for task in tasks}
+
+
+class Api:
+    """Airflow's REST API, for whoever asks: everybody is an admin here."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        with urllib.request.urlopen(f"{url}/auth/token", timeout=60) as said:
+            self._token = json.load(said)["access_token"]
+
+    def __call__(self, method: str, path: str, body: Any = None) -> Any:
+        request = urllib.request.Request(
+            f"{self.url}/api/v2/{path.replace('+', '%2B')}",
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=60) as said:
+            return json.load(said)
+
+
 # --- shared -----------------------------------------------------------------------------------------------------------
 
 
@@ -121,7 +297,9 @@ def clean_environment(work: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def server(argv: list[str], env: dict[str, str], health: str = "/api/health") -> Iterator[str]:
+def server(
+    argv: list[str], env: dict[str, str], health: str = "/api/health", stop: int = signal.SIGTERM
+) -> Iterator[str]:
     """Start a server (a free port is appended to its command), wait until it answers, end it afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -137,7 +315,7 @@ def server(argv: list[str], env: dict[str, str], health: str = "/api/health") ->
             time.sleep(0.2)
         yield url
     finally:
-        process.terminate()
+        process.send_signal(stop)
         process.wait(60)
 
 
@@ -150,7 +328,7 @@ def measured(argv: list[str], env: dict[str, str]) -> list[Row]:
     return rows
 
 
-ENGINES: dict[str, Callable[[Path, int, int], list[Row]]] = {"prefect": prefect}
+ENGINES: dict[str, Callable[[Path, int, int], list[Row]]] = {"airflow": airflow, "prefect": prefect}
 
 
 def main() -> None:
