@@ -79,9 +79,9 @@ DOCKER = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def live(airflow: Airflow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One Airflow for all tests of this session."""
+    """One Airflow for all tests of this file; it ends with them, because it is never idle."""
     home = tmp_path_factory.mktemp("cluster")
     iris = home / "iris"
     shutil.copytree(ROOT / "examples" / "iris", iris, ignore=shutil.ignore_patterns("processed", "__pycache__"))

@@ -1,4 +1,5 @@
-"""A real Prefect server with its SQLite, a worker on a process pool, and a tracking server; one of each per session."""
+"""A real Prefect server with its SQLite, a worker on a process pool, and a tracking server; one of each, which end with
+the tests of this folder, because they are never idle."""
 
 from __future__ import annotations
 
@@ -192,7 +193,7 @@ class Prefect:
         return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     python = environment("prefect", [PREFECT, "--editable", str(ROOT)])
     with socket.socket() as free:
@@ -207,14 +208,14 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
             made.end(name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A tracking server with a home of its own; workers share no disk with it."""
     with mlgate_server(tmp_path_factory.mktemp("tracking")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def worker(prefect: Prefect, tracking: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A worker on a process pool; returns its mlgate home. What it needs to know is in its environment."""
     home = tmp_path_factory.mktemp("worker")
