@@ -136,7 +136,7 @@ def test_packed_answers_are_unpacked_piece_by_piece(server: ScriptedServer, send
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("packed", [gzip.compress(b"x" * 100)[:-12], b"no gzip at all"])
+@pytest.mark.parametrize("packed", [gzip.compress(b"x" * 100)[:-12], b"no gzip at all"], ids=["cut off", "no gzip"])
 def test_a_packed_answer_that_is_damaged_is_an_error(server: ScriptedServer, send: HttpSend, packed: bytes) -> None:
     server.play(answer(200, packed, Content_Encoding="gzip"))
     with pytest.raises(ServerUnreachable, match=r"packed answer broke off|not valid gzip"):
