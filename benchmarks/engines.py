@@ -4,7 +4,7 @@
 
 **Prefect**: one process on a real server runs, in turns, a flow of plain tasks (`subprocess.run`), a flow of
 `run_project` tasks, and a pipeline by `project_flow`: the same command as often, one after another. What is printed is
-the time that one more step takes (flows of `--steps` steps less flows of one).
+the median time from the beginning of a step to that of the next.
 
 **Airflow**: a standalone Airflow (LocalExecutor) runs a DAG in which `BashOperator` and `RunProjectOperator` take
 turns, and `RunPipelineOperator` runs pipelines of one step and of `--steps`. What is printed is the time that Airflow
@@ -63,12 +63,24 @@ def write_project(directory: Path, steps: int) -> Path:
 # --- Prefect ----------------------------------------------------------------------------------------------------------
 
 PREFECT = """
-import json, subprocess, sys, time
+import json, statistics, subprocess, sys, time
 from prefect import flow, task
 from mlgate.prefect import project_flow, run_project
+from mlgate.records import children
+from mlgate.settings import load_settings
+from mlgate.tracking import open_tracking
 
 project, steps, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 commands = json.loads(sys.argv[4])
+
+# Each step is timed by itself: how a flow run begins and ends takes whole seconds, whatever runs in it.
+def each(work, count):
+    times = []
+    for index in range(count):
+        begun = time.perf_counter()
+        work(index)
+        times.append(time.perf_counter() - begun)
+    return times
 
 @task
 def shell(command):
@@ -76,35 +88,33 @@ def shell(command):
 
 @flow
 def plain(command, number, count):
-    for _ in range(count):
-        shell(command)
+    return each(lambda _: shell(command), count)
 
 @flow
 def tasks(command, number, count):
-    for index in range(count):
-        run_project(project, f"c{number}", env_manager="system", tags={"n": str(index)})
+    return each(
+        lambda index: run_project(project, f"c{number}", env_manager="system", tags={"n": str(index)}), count
+    )
 
 flows = {(number, count): project_flow(project, f"c{number}-{count}")
          for number in range(len(commands)) for count in (1, steps)}
 
 def pipeline(command, number, count):
-    flows[number, count]()
+    run_id = flows[number, count](use_cache=False)["run_id"]
+    with open_tracking(load_settings()) as tracking:
+        starts = sorted(run.info.start_time for run in children(tracking.store, run_id))
+    return [(after - before) / 1000 for before, after in zip(starts, starts[1:])]
 
 sides = {"plain": plain, "run_project": tasks, "project_flow": pipeline}
 for side in sides.values():
     side("true", 0, 1)  # imports, schema, connections
 rows = []
 for number, (name, command) in enumerate(commands.items()):
-    least = {}
+    took = {side: [] for side in sides}
     for _ in range(rounds):
         for side, run in sides.items():
-            for count in (1, steps):
-                begun = time.perf_counter()
-                run(command, number, count)
-                took = time.perf_counter() - begun
-                least[side, count] = min(took, least.get((side, count), took))
-    per_step = {side: (least[side, steps] - least[side, 1]) / (steps - 1) for side in sides}
-    rows.append({"command": name, **per_step})
+            took[side] += run(command, number, steps)
+    rows.append({"command": name, **{side: statistics.median(times) for side, times in took.items()}})
 print(json.dumps(rows))
 """
 
@@ -343,7 +353,7 @@ def main() -> None:
     for name in ENGINES if options.engine == "all" else [options.engine]:
         with tempfile.TemporaryDirectory(prefix="mlgate-bench-") as directory:
             rows = results[name] = ENGINES[name](Path(directory), steps, rounds)
-        print(f"{name:>10}{'command':>14}{'':>4}{'side':<14}{'one more step':>14}{'over plain':>12}")
+        print(f"{name:>10}{'command':>14}{'':>4}{'side':<14}{'a step':>14}{'over plain':>12}")
         for row in rows:
             for side, seconds in row.items():
                 if side == "command":
