@@ -169,6 +169,8 @@ PARSED = {
     "with DAG('bash'):\n    BashOperator(task_id='t', bash_command='true')\n",
     "RunProjectOperator": "from airflow.sdk import DAG\nfrom mlgate.airflow import RunProjectOperator\n"
     "with DAG('ours'):\n    RunProjectOperator(task_id='t', uri='PROJECT')\n",
+    "ProjectDag": "from datetime import datetime\nfrom mlgate.airflow import ProjectDag\n"
+    "ProjectDag('pipeline', source='PROJECT', pipeline='c0-1', start_date=datetime(2026, 1, 1))\n",
 }
 
 PARSE = """
