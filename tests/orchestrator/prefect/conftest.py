@@ -155,6 +155,10 @@ class Prefect:
         state: dict[str, Any] = self.get(f"flow_runs/{flow_run_id}")["state"]
         return state
 
+    def states(self, flow_run_id: str) -> list[str]:
+        """Names of all states that a flow run has had."""
+        return [state["name"] for state in self.get(f"flow_run_states/?flow_run_id={flow_run_id}")]
+
     def wait(self, flow_run_id: str, *names: str, seconds: float = 120.0, through: str = "") -> dict[str, Any]:
         """The state of a flow run, as soon as it has one of these names; a run that ended otherwise is a failure.
 
