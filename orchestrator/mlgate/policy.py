@@ -127,6 +127,11 @@ def load_policy(path: Path | str) -> Policy:
     return parse_policy(document.data, file=str(path), place=lambda key: document.place(*key), name=path.stem)
 
 
+def read_policy(policy: Path | str | Mapping[str, Any]) -> Policy:
+    """A policy from the path of its file, or from a mapping; raises what `load_policy` raises."""
+    return parse_policy(dict(policy)) if isinstance(policy, Mapping) else load_policy(policy)
+
+
 def parse_policy(
     data: Any, *, file: str = "", path: KeyPath = (), place: Place | None = None, name: str = "policy"
 ) -> Policy:
@@ -389,4 +394,14 @@ def _shown(value: Any) -> str:
     return "nothing" if value is None else repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
 
 
-__all__ = ["Health", "KeyPath", "Place", "Policy", "PolicyGate", "gate_problems", "load_policy", "parse_policy"]
+__all__ = [
+    "Health",
+    "KeyPath",
+    "Place",
+    "Policy",
+    "PolicyGate",
+    "gate_problems",
+    "load_policy",
+    "parse_policy",
+    "read_policy",
+]

@@ -14,7 +14,6 @@ from mlgate.airflow.operators import (
     MlgateOperator,
     as_json,
     idempotency_key,
-    read_policy,
     refuse,
     user_of,
 )
@@ -112,6 +111,7 @@ class RequestApprovalOperator(MlgateOperator, HITLOperator):
     def _question(self, tracking: Tracking, context: Context) -> tuple[Verdict, tuple[Approval, ...]]:
         """The verdict that waits, and the approvals that it waits for."""
         from mlgate.actions import version_of
+        from mlgate.policy import read_policy
         from mlgate.promotion import approvals_for, check, parse_target, request_approval
 
         about = {"version": self.version} if self.version is not None else {"source": self.source}

@@ -35,6 +35,15 @@ class MlgateOperator(BaseOperator):
         self.made_run_id = ""
         self.made_versions: dict[str, int] = {}
 
+    def heard(self, event: dict[str, Any], approval_ids: list[str] | None) -> str:
+        """Record what somebody has answered in Airflow, if so; returns how the questions of the task stand."""
+        from mlgate.airflow import asking
+
+        ids = approval_ids or event["approval_ids"]
+        with self.hook.tracking() as tracking:
+            asking.take_answer(tracking.store, ids, event, self.log.warning)
+            return asking.standing(tracking.store, ids)[0]
+
     def leave_links(self, context: Context, tracking_uri: str, *, run_id: str = "", verdict_id: str = "") -> None:
         """Keep what the task has made, and where it can be looked at, for its buttons and for OpenLineage."""
         self.made_run_id = run_id or self.made_run_id
@@ -292,6 +301,7 @@ class EvaluateGateOperator(MlgateOperator):
         self.on_reject = on_reject
 
     def execute(self, context: Context) -> dict[str, Any]:
+        from mlgate.policy import read_policy
         from mlgate.promotion import check, parse_target
         from mlgate_tracking.governance import VerdictStatus
 
@@ -366,18 +376,13 @@ class PromoteModelOperator(MlgateOperator):
         self, context: Context, event: dict[str, Any], approval_ids: list[str] | None = None
     ) -> dict[str, Any]:
         """Where a task that waits for people goes on."""
-        from mlgate.airflow import asking
-
-        ids = approval_ids or event["approval_ids"]
-        with self.hook.tracking() as tracking:
-            asking.take_answer(tracking.store, ids, event, self.log.warning)
-            status, _ = asking.standing(tracking.store, ids)
-        if status == "expired":
+        if self.heard(event, approval_ids) == "expired":
             refuse(self.on_reject, f"{self.model}: nobody has approved in time")
         return self.execute(context)
 
     def execute(self, context: Context) -> dict[str, Any]:
         from mlgate.actions import version_of
+        from mlgate.policy import read_policy
         from mlgate.promotion import Outcome, parse_target, promote
         from mlgate_tracking.governance import ANY
 
@@ -531,13 +536,6 @@ def text_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def read_policy(policy: str | Mapping[str, Any]) -> Any:
-    """A policy from the path of its file, or from a mapping."""
-    from mlgate.policy import load_policy, parse_policy
-
-    return load_policy(policy) if isinstance(policy, str) else parse_policy(dict(policy))
-
-
 def refuse(how: str, message: str) -> NoReturn:
     """End the task, and what needs it, without another try."""
     raise AirflowFailException(message) if how == "fail" else AirflowSkipException(message)
@@ -609,7 +607,6 @@ __all__ = [
     "idempotency_key",
     "logged",
     "mask_values",
-    "read_policy",
     "refuse",
     "text_of",
     "user_of",

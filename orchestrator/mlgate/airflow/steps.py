@@ -246,13 +246,7 @@ class PipelineStepOperator(_StepsOperator):
         self, context: Context, event: dict[str, Any], approval_ids: list[str] | None = None
     ) -> dict[str, Any]:
         """Where a promotion that waits for people goes on."""
-        from mlgate.airflow import asking
-
-        ids = approval_ids or event["approval_ids"]
-        with self.hook.tracking() as tracking:
-            asking.take_answer(tracking.store, ids, event, self.log.warning)
-            status, _ = asking.standing(tracking.store, ids)
-        if status == "expired":
+        if self.heard(event, approval_ids) == "expired":
             refuse("skip", f"step {self.step}: nobody has approved in time")
         return self.execute(context)
 

@@ -31,7 +31,7 @@ from mlgate.prefect.blocks import TrackingServer, settings_of
 from mlgate.prefect.compat import in_thread, interrupt
 from mlgate.prefect.identity import engine_of_this_run, identity, user
 from mlgate.prefect.settings import MlgateSettings
-from mlgate.prefect.tasks import ModelRejected, policy_from
+from mlgate.prefect.tasks import ModelRejected
 
 if TYPE_CHECKING:
     from mlgate.settings import Settings
@@ -118,6 +118,7 @@ def _ask(
 ) -> dict[str, Any]:
     """Store the question, and a run that says who waits for the answer; the same question again finds the first."""
     from mlgate.actions import version_of
+    from mlgate.policy import read_policy
     from mlgate.promotion import approvals_for, check, parse_target, request_approval
     from mlgate.step import step_run_key
     from mlgate.tracking import open_tracking
@@ -128,7 +129,7 @@ def _ask(
     engine = engine_of_this_run()
     about: dict[str, Any] = {"version": version} if version is not None else {"source": source}
     name = identity("approve", {"model": model, "role": role, "to": to, **about})
-    read = policy_from(policy) if policy is not None else None
+    read = read_policy(policy) if policy is not None else None
     with open_tracking(settings_of(server)) as tracking:
         store = tracking.store
         found = version_of(tracking, {"model": model, **about}, idempotency_key=f"prefect/{engine.run_id}/{name}")

@@ -139,10 +139,11 @@ def _evaluate_gate(
     server: TrackingServer | str | None = None,
 ) -> dict[str, Any]:
     """Judge a model version by a policy (a file or a mapping) and return the verdict; rejected is not failed."""
+    from mlgate.policy import read_policy
     from mlgate.promotion import check, parse_target
     from mlgate_tracking.governance import encode
 
-    read = policy_from(policy)
+    read = read_policy(policy)
     with open_tracking(settings_of(server)) as tracking:
         target = parse_target(to, read.ladder) if to else None
         verdict = check(tracking.store, model, int(version), read, target=target, user=user())
@@ -176,10 +177,11 @@ def _promote_model(
         ModelRejected: with `on_reject="fail"`.
     """
     from mlgate.actions import version_of
+    from mlgate.policy import read_policy
     from mlgate.promotion import Outcome, parse_target, promote
     from mlgate_tracking.governance import ANY, encode
 
-    read = policy_from(policy) if policy is not None else None
+    read = read_policy(policy) if policy is not None else None
     about: dict[str, Any] = {"version": version} if version is not None else {"source": source}
     key = _key("promote", {"model": model, "to": to, **about})
     with open_tracking(settings_of(server)) as tracking, slot_for(model_tag(model)):
@@ -290,12 +292,6 @@ def as_json(result: StepResult) -> dict[str, Any]:
     raise failure(f"{result.name}: {result.status}: {result.reason} (run {result.run_id})", result)
 
 
-def policy_from(policy: str | Mapping[str, Any]) -> Any:
-    from mlgate.policy import load_policy, parse_policy
-
-    return load_policy(policy) if isinstance(policy, str) else parse_policy(dict(policy))
-
-
 def environment_tag(kind: str) -> str:
     return f"mlgate-environment-{kind}"
 
@@ -337,7 +333,6 @@ __all__ = [
     "environment_tag",
     "evaluate_gate",
     "model_tag",
-    "policy_from",
     "promote_model",
     "rollback_model",
     "run_project",
