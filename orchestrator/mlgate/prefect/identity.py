@@ -21,7 +21,10 @@ _lock = threading.Lock()
 
 
 def identity(kind: str, asked: Any) -> str:
-    """`kind-DIGEST`, the same for every attempt of one call; equal calls of a flow run are numbered.
+    """`kind-DIGEST`, the same for every attempt of one call; equal calls of a flow run are numbered as they begin.
+
+    Equal calls that run at once are therefore told apart only as long as they begin in the same order again: a retry
+    finds the same results, but may hand them out the other way round.
 
     Args:
         asked: the parameters; anything that turns into JSON (or text).

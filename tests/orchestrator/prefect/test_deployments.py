@@ -170,11 +170,16 @@ def test_scheduled_retraining_from_a_git_url_is_tracked_gated_promoted_and_shown
     assert shown["mlgate-curves-train-1", "image"]["data"].startswith("data:image/svg+xml;base64,")
     assert "0.94" in shown["mlgate-run-train-1", "markdown"]["data"]
 
-    [event] = wait_until(lambda: prefect.events("mlgate.model.promoted"), what="the event")
+    # The server is shared with other tests, which promote other models.
+    def announced(name: str, resource: str) -> list[Any]:
+        return [one for one in prefect.events(name) if one["resource"]["prefect.resource.id"] == resource]
+
+    [event] = wait_until(lambda: announced("mlgate.model.promoted", f"mlgate.model.{MODEL}"), what="the event")
     assert event["payload"]["promotion_id"] == promotion.promotion_id
     assert event["resource"]["mlgate.version"] == "1"
-    [asset] = wait_until(lambda: prefect.events("prefect.asset.materialization.succeeded"), what="the asset's event")
-    assert asset["resource"]["prefect.resource.id"] == f"mlgate://models/{MODEL}/champion"
+    champion = f"mlgate://models/{MODEL}/champion"
+    materialized = "prefect.asset.materialization.succeeded"
+    [asset] = wait_until(lambda: announced(materialized, champion), what="the asset's event")
     assert asset["payload"]["version"] == 1
 
     def scored() -> list[Any]:
