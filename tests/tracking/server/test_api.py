@@ -54,7 +54,7 @@ def test_a_compressed_body_is_unpacked(client):
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b'{"name": "x"}')[:-4]])
+@pytest.mark.parametrize("body", [b"not gzip", gzip.compress(b'{"name": "x"}')[:-4]], ids=["no gzip", "cut off"])
 def test_a_damaged_compressed_body_is_refused(client, body):
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
     answer = client.post("/api/2.0/mlflow/experiments/create", content=body, headers=headers)

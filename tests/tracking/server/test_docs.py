@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "reference" / "rest-api.md"
 
 def test_the_reference_lists_the_endpoints_that_there_are():
     rows = re.findall(r"^\| (GET|POST|PUT|PATCH|DELETE) \| `((?:2|3)\.0/[^`]+)` \|", PAGE.read_text(), re.MULTILINE)
-    real = [(endpoint.method, endpoint.path.replace(":path}", "}")) for endpoint in endpoints(ServerSettings())]
+    real = [(endpoint.method, endpoint.path.replace(":rest}", "}")) for endpoint in endpoints(ServerSettings())]
     assert sorted(rows) == sorted(real)
 
 
@@ -26,7 +26,7 @@ def test_the_reference_names_every_field_of_each_endpoint():
         if (found := re.match(r"\| (\w+) \| `([^`]+)` \|", line))
     }
     for endpoint in endpoints(ServerSettings()):
-        line = lines[endpoint.method, endpoint.path.replace(":path}", "}")]
+        line = lines[endpoint.method, endpoint.path.replace(":rest}", "}")]
         for field in msgspec.structs.fields(endpoint.request):
             assert re.search(rf"\b{field.encode_name}\b", line), (endpoint.path, field.encode_name)
 

@@ -24,6 +24,14 @@ def test_a_file_comes_back_as_it_went_in(client):
     assert answer.headers["content-length"] == str(len(content))
 
 
+@pytest.mark.parametrize("name", ["two words", "Übung 1", "100%25", "line%0Afeed", "line feed at the end%0A"])
+def test_names_may_hold_anything_that_does_not_lead_elsewhere(client, name):
+    assert client.put(f"{PROXY}/a/{name}", content=b"text").status_code == 200
+    assert client.get(f"{PROXY}/a/{name}").content == b"text"
+    assert client.delete(f"{PROXY}/a/{name}").status_code == 200
+    assert client.get(f"{PROXY}/a/{name}").status_code == 404
+
+
 def test_an_upload_may_come_in_chunks_or_be_empty(client):
     client.put(f"{PROXY}/a/chunked", content=iter([b"ab", b"", b"cd"]))
     client.put(f"{PROXY}/a/empty", content=iter([]))

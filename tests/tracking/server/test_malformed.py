@@ -41,7 +41,7 @@ values = st.recursive(
 def requests(draw: st.DrawFn) -> tuple[str, str, bytes, bytes]:
     """Method, path, query, body: mostly a known endpoint with its own fields holding anything."""
     endpoint = draw(st.sampled_from(ENDPOINTS))
-    path = "/api/" + re.sub(r"\{\w+(?::path)?\}", lambda _: quote(draw(texts), safe=""), endpoint.path)
+    path = "/api/" + re.sub(r"\{\w+(?::rest)?\}", lambda _: quote(draw(texts), safe=""), endpoint.path)
     method = draw(st.sampled_from([endpoint.method] * 9 + ["POST", "GET", "PUT", "DELETE"]))
     names = [field.encode_name for field in msgspec.structs.fields(endpoint.request)] or ["x"]
     fields = draw(st.dictionaries(st.sampled_from(names), values, max_size=len(names)))
@@ -115,7 +115,7 @@ ODD = [
 
 def odd_request(source: random.Random) -> tuple[str, str, bytes, bytes]:
     endpoint = source.choice(ENDPOINTS)
-    path = "/api/" + re.sub(r"\{\w+(?::path)?\}", lambda _: quote(str(source.choice(ODD))[:40], safe=""), endpoint.path)
+    path = "/api/" + re.sub(r"\{\w+(?::rest)?\}", lambda _: quote(str(source.choice(ODD))[:40], safe=""), endpoint.path)
     names = [field.encode_name for field in msgspec.structs.fields(endpoint.request)] or ["x"]
     fields = {name: source.choice(ODD) for name in names if source.random() < 0.8}
     if endpoint.method == "GET":

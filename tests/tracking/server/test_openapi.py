@@ -26,7 +26,7 @@ def test_every_endpoint_is_in_the_document(document):
     assert document["openapi"].startswith("3.1")
     found = {(method.upper(), path) for path, operations in document["paths"].items() for method in operations}
     wanted = {
-        (endpoint.method, "/api/" + endpoint.path.replace(":path}", "}")) for endpoint in endpoints(ServerSettings())
+        (endpoint.method, "/api/" + endpoint.path.replace(":rest}", "}")) for endpoint in endpoints(ServerSettings())
     }
     assert found == wanted
 

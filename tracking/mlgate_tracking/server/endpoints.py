@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from starlette.convertors import Convertor, register_url_convertor
+
 from mlgate_tracking.contract import ServerStore
 from mlgate_tracking.entities import Fence
 from mlgate_tracking.server.decode import Request
@@ -20,6 +22,21 @@ if TYPE_CHECKING:
     from mlgate_tracking.server.state import ServerState
 
 R = TypeVar("R", bound=Request)
+
+
+class _Rest(Convertor[str]):
+    """`{name:rest}` in a route: whatever is left of the path. Starlette's own `path` stops at a line feed."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("rest", _Rest())
 
 
 @dataclass(frozen=True, slots=True)

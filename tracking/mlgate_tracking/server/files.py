@@ -52,10 +52,10 @@ class Files:
             base = family + "2.0/mlflow-artifacts/"
             if not self._state.settings.serve_artifacts:
                 every = ["GET", "PUT", "POST", "DELETE"]
-                found += [Route(base + "{path:path}", self._answered(self.not_served), methods=every)]
+                found += [Route(base + "{path:rest}", self._answered(self.not_served), methods=every)]
                 continue
             for method, handler in (("GET", self.download), ("PUT", self.upload), ("DELETE", self.delete)):
-                found.append(Route(base + "artifacts/{path:path}", self._answered(handler), methods=[method]))
+                found.append(Route(base + "artifacts/{path:rest}", self._answered(handler), methods=[method]))
         return found
 
     def _stored_routes(self) -> list[BaseRoute]:

@@ -15,7 +15,7 @@ from mlgate_tracking.server.schemas import SHAPES
 from mlgate_tracking.wire import Json
 
 _PLAIN: Mapping[str, Json] = {name: {"type": name} for name in ("string", "integer", "boolean", "number", "object")}
-_PATH_PARAMETER = re.compile(r"\{(\w+)(?::path)?\}")
+_PATH_PARAMETER = re.compile(r"\{(\w+)(?::rest)?\}")
 _REFERENCE = "#/components/schemas/{name}"
 
 

@@ -208,13 +208,13 @@ _TOKEN = {"next_page_token": "string"}
 PROXY_ENDPOINTS = (
     endpoint("GET", _PROXY + "artifacts", ListProxied, list_proxied, files="FileInfo[]", **_TOKEN),
     endpoint(
-        "POST", _PROXY + "mpu/create/{directory:path}", CreateMultipart, create_multipart,
+        "POST", _PROXY + "mpu/create/{directory:rest}", CreateMultipart, create_multipart,
         upload_id="string", credentials="object[]",
     ),
-    endpoint("POST", _PROXY + "mpu/complete/{directory:path}", CompleteMultipart, complete_multipart),
-    endpoint("POST", _PROXY + "mpu/abort/{directory:path}", AbortMultipart, abort_multipart),
+    endpoint("POST", _PROXY + "mpu/complete/{directory:rest}", CompleteMultipart, complete_multipart),
+    endpoint("POST", _PROXY + "mpu/abort/{directory:rest}", AbortMultipart, abort_multipart),
     endpoint(
-        "GET", _PROXY + "presigned/{path:path}", PresignProxied, presign_proxied,
+        "GET", _PROXY + "presigned/{path:rest}", PresignProxied, presign_proxied,
         url="string", headers="object", file_size="integer",
     ),
 )  # fmt: skip

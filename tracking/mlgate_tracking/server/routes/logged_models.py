@@ -154,7 +154,7 @@ ENDPOINTS = (
     endpoint("PATCH", _ONE, FinalizeLoggedModel, finalize, **_MODEL),
     endpoint("DELETE", _ONE, ModelId, delete),
     endpoint("PATCH", _ONE + "/tags", SetTags, set_tags),
-    endpoint("DELETE", _ONE + "/tags/{key:path}", DeleteTag, delete_tag),
+    endpoint("DELETE", _ONE + "/tags/{key:rest}", DeleteTag, delete_tag),
     endpoint("POST", _ONE + "/params", LogParams, log_params),
 )
 
