@@ -443,8 +443,8 @@ class ServerStore(Store):
         view_type: ViewType = ViewType.ACTIVE_ONLY,
         max_results: int = 1000,
         page_token: str | None = None,
-    ) -> Page[dict[str, Any]]:
-        """`search_runs`, each run as `wire.run_to_wire` gives it: no entity is made for a metric, param or tag."""
+    ) -> Page[Any]:
+        """`search_runs`, each run as something that msgspec encodes as it does what `wire.run_to_wire` gives for it."""
 
     # --- traces: what is known of them; their spans are artifacts -----------------------------------------------
 

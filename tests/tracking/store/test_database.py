@@ -85,7 +85,7 @@ def test_waiting_writers_share_a_commit_and_a_bad_one_fails_alone(database: Data
     threads = [threading.Thread(target=follower, args=(name,)) for name in ("a", "bad!", "c", "d")]
     for thread in threads:
         thread.start()
-    while len(database._waiting) < len(threads):  # type: ignore[attr-defined]
+    while len(database._lineup._waiting) < len(threads):  # type: ignore[attr-defined]
         pass
     go_on.set()
     for thread in [first, *threads]:
@@ -182,7 +182,7 @@ def test_an_interrupted_leader_leaves_the_others_to_the_next(database: Database)
         threads.append(threading.Thread(target=caller, args=(name, work)))
         threads[-1].start()
         assert entered.wait(10)
-        while len(database._waiting) < index:  # type: ignore[attr-defined]
+        while len(database._lineup._waiting) < index:  # type: ignore[attr-defined]
             pass
     go_on.set()
     for thread in threads:

@@ -89,6 +89,13 @@ class Dialect:
         values = map(itemgetter(*columns), rows) if len(columns) > 1 else ((row[columns[0]],) for row in rows)
         cursor.executemany(_question_marks(sql), values)
 
+    def among(self, column: str, values: Sequence[int] | Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """The condition that a column holds one of some integers or texts, at least one, and its parameters."""
+        if isinstance(values[0], str):
+            listed, params = in_list(values, "among")
+            return f"{column} IN {listed}", params
+        return f"{column} IN ({', '.join(map(str, values))})", {}
+
     def trouble(self, error: BaseException) -> Trouble:
         import sqlite3
 
@@ -130,6 +137,11 @@ class PostgreSQL(Dialect):
         # A column travels as one array: a thousand rows are one statement instead of a thousand.
         columns = tuple(rows[0])
         cursor.execute(_from_arrays(sql, table, columns), [[row[column] for row in rows] for column in columns])
+
+    def among(self, column: str, values: Sequence[int] | Sequence[str]) -> tuple[str, dict[str, Any]]:
+        # One text however many the values are, so that its plan is kept.
+        kind = "text" if isinstance(values[0], str) else "bigint"
+        return f"{column} = ANY(:among::{kind}[])", {"among": list(values)}
 
     def trouble(self, error: BaseException) -> Trouble:
         import psycopg

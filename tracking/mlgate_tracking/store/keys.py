@@ -60,9 +60,8 @@ class KeyTable:
             else:
                 found[key_id] = name
         for start in range(0, len(unknown), _LARGEST_LIST):
-            ids = ", ".join(map(str, unknown[start : start + _LARGEST_LIST]))
-            rows = tx.rows(f"SELECT key_id, name FROM attribute_keys WHERE key_id IN ({ids})")
-            found |= dict(rows)
+            among, params = tx.dialect.among("key_id", unknown[start : start + _LARGEST_LIST])
+            found |= dict(tx.rows(f"SELECT key_id, name FROM attribute_keys WHERE {among}", params))
         if unknown:
             read = {name: key_id for key_id, name in found.items()}
             tx.after_commit(lambda: self._remember(read))

@@ -14,7 +14,7 @@ from mlgate_tracking.store.experiments import active_experiment
 from mlgate_tracking.store.idempotency import claim
 from mlgate_tracking.store.keys import KeyTable
 from mlgate_tracking.store.part import StorePart
-from mlgate_tracking.store.rows import key_lists, rows_by_key
+from mlgate_tracking.store.rows import among_keys, rows_by_key
 from mlgate_tracking.store.run_names import random_run_name
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.store.values import double_from, new_id, now
@@ -275,8 +275,8 @@ def _hydrate(tx: Transaction, keys: KeyTable, rows: Sequence[LoggedModelRow]) ->
 
 def _attributes(tx: Transaction, keys: KeyTable, table: str, kind: type[T], pks: Sequence[int]) -> dict[int, list[T]]:
     found: dict[int, list[T]] = {}
-    for listed in key_lists(pks):
-        rows = tx.rows(f"SELECT logged_model_pk, key_id, value FROM {table} WHERE logged_model_pk IN ({listed})")
+    for among, params in among_keys(tx, "logged_model_pk", pks):
+        rows = tx.rows(f"SELECT logged_model_pk, key_id, value FROM {table} WHERE {among}", params)
         names = keys.names(tx, {row[1] for row in rows})
         for pk, key_id, value in rows:
             found.setdefault(pk, []).append(kind(names[key_id], value))
@@ -288,10 +288,11 @@ def _attributes(tx: Transaction, keys: KeyTable, table: str, kind: type[T], pks:
 def _metrics(tx: Transaction, keys: KeyTable, model_ids: Mapping[int, str]) -> dict[int, list[Metric]]:
     """Every point that was logged for each model, by key, step and time."""
     found: dict[int, list[Metric]] = {}
-    for listed in key_lists(list(model_ids)):
+    for among, params in among_keys(tx, "logged_model_pk", list(model_ids)):
         rows = tx.rows(
             "SELECT logged_model_pk, key_id, value, is_nan, timestamp, step, dataset_name, dataset_digest, run_id "
-            f"FROM logged_model_metrics WHERE logged_model_pk IN ({listed}) ORDER BY step, timestamp"
+            f"FROM logged_model_metrics WHERE {among} ORDER BY step, timestamp",
+            params,
         )
         names = keys.names(tx, {row[1] for row in rows})
         for pk, key_id, value, is_nan, timestamp, step, dataset, digest, run_id in rows:

@@ -22,39 +22,37 @@ _POINT = ("timestamp", "step", "value", "is_nan")
 _RANK = ("step", "timestamp", "value")
 
 
-def write_metrics(tx: Transaction, keys: KeyTable, run: RunRow, points: Sequence[Metric]) -> None:
-    """Add checked points to a run, and to the logged models that they name."""
-    if not points:
-        return
-    ids = keys.intern(tx, {point.key for point in points})
-    run_pk = run.run_pk
-    rows = []
-    latest: dict[int, dict[str, Any]] = {}
-    for point in points:
-        key_id = ids[point.key]
-        value, is_nan = double_columns(point.value)
-        row = {
-            "run_pk": run_pk,
-            "key_id": key_id,
-            "timestamp": point.timestamp,
-            "step": point.step,
-            "value": value,
-            "is_nan": is_nan,
-        }
-        rows.append(row)
-        best = latest.setdefault(key_id, row)
-        if best is not row and _rank(row) > _rank(best):
-            latest[key_id] = row
+def write_metrics(tx: Transaction, keys: KeyTable, writes: Sequence[tuple[RunRow, Sequence[Metric]]]) -> None:
+    """Add checked points to runs, each to its own, and to the logged models that they name."""
+    ids = keys.intern(tx, {point.key for _, points in writes for point in points})
+    rows: list[dict[str, Any]] = []
+    latest: dict[tuple[int, int], dict[str, Any]] = {}
+    experiments: dict[int, int] = {}
+    for run, points in writes:
+        experiments[run.run_pk] = run.experiment_id
+        first = len(rows)
+        for point in points:
+            key_id = ids[point.key]
+            value, is_nan = double_columns(point.value)
+            row = {
+                "run_pk": run.run_pk,
+                "key_id": key_id,
+                "timestamp": point.timestamp,
+                "step": point.step,
+                "value": value,
+                "is_nan": is_nan,
+            }
+            rows.append(row)
+            best = latest.setdefault((run.run_pk, key_id), row)
+            if best is not row and _rank(row) > _rank(best):
+                latest[run.run_pk, key_id] = row
+        attached = [(point, row) for point, row in zip(points, rows[first:], strict=True) if point.model_id]
+        if attached:
+            _attach_to_models(tx, run, attached)
     tx.insert_missing("metrics", rows, ["run_pk", "key_id", *_POINT])
-    tx.upsert_greater(
-        "latest_metrics",
-        [{**latest[key_id], "experiment_id": run.experiment_id} for key_id in sorted(latest)],
-        ["run_pk", "key_id"],
-        _RANK,
-    )
-    attached = [(point, row) for point, row in zip(points, rows, strict=True) if point.model_id]
-    if attached:
-        _attach_to_models(tx, run, attached)
+    # In one order everywhere, so that two writers do not deadlock.
+    newest = [{**latest[at], "experiment_id": experiments[at[0]]} for at in sorted(latest)]
+    tx.upsert_greater("latest_metrics", newest, ["run_pk", "key_id"], _RANK)
 
 
 def _rank(row: dict[str, Any]) -> tuple[int, int, float]:
@@ -182,17 +180,18 @@ def _sampled(
 ) -> list[Metric]:
     # Of n points numbered 0 to n-1, those where number * (count-1) / (n-1) reaches a new integer: `count` of them,
     # evenly spread, first and last among them.
+    among, params = tx.dialect.among("run_pk", list(runs))
     between = "AND step BETWEEN :start AND :end_" if steps[0] is not None else ""
     rows = tx.rows(
         "SELECT run_pk, step, timestamp, value, is_nan FROM ("
         "SELECT run_pk, step, timestamp, value, is_nan, "
         "ROW_NUMBER() OVER (PARTITION BY run_pk ORDER BY step, timestamp, value, is_nan) - 1 AS number, "
         "COUNT(*) OVER (PARTITION BY run_pk) - 1 AS last_number "
-        f"FROM metrics WHERE run_pk IN ({', '.join(map(str, runs))}) AND key_id = :key_id {between}) numbered "
+        f"FROM metrics WHERE {among} AND key_id = :key_id {between}) numbered "
         "WHERE number = last_number OR (CASE WHEN last_number < :gaps + 1 THEN 1 "
         "WHEN (number * :gaps) % last_number < :gaps THEN 1 ELSE 0 END) = 1 "
         "ORDER BY run_pk, step, timestamp, value, is_nan",
-        {"key_id": key_id, "gaps": count - 1, "start": steps[0], "end_": steps[1]},
+        {**params, "key_id": key_id, "gaps": count - 1, "start": steps[0], "end_": steps[1]},
     )
     return [
         Metric(key, double_from(value, is_nan), timestamp, step, run_id=runs[run_pk])

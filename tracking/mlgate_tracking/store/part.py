@@ -76,7 +76,11 @@ def require_current(tx: Transaction, fence: Fence) -> None:
         f"SELECT attempt FROM runs WHERE run_id = :run_id{tx.dialect.for_share}",
         {"run_id": fence.run_id},
     )
-    current = found[0] if found is not None else 0
+    check_attempt(fence, found[0] if found is not None else 0)
+
+
+def check_attempt(fence: Fence, current: int) -> None:
+    """Raise `StaleAttempt` unless the fence's attempt is the current one."""
     if current != fence.attempt:
         raise StaleAttempt(
             f"attempt {fence.attempt} of run {fence.run_id!r} is not the current one, attempt {current} is: "
@@ -87,4 +91,4 @@ def require_current(tx: Transaction, fence: Fence) -> None:
         )
 
 
-__all__ = ["StorePart", "require_current"]
+__all__ = ["StorePart", "check_attempt", "require_current"]

@@ -48,19 +48,20 @@ class PooledDatabase(Database):
         except (ImportError, NoSuchModuleError) as error:
             _, module, extra = _DRIVERS[self.dialect.name]
             raise BadRequest(f"store URI {url} needs the driver {module}: install mlgate[{extra}]") from error
+        self._reading = _without_transactions(self.engine)
         self._suspect_before = 0.0
         sa.event.listen(self.engine, "checkin", self._note_return)
         sa.event.listen(self.engine, "checkout", self._ping_after_a_pause)
 
     def _read(self, work: Work[T]) -> T:
-        with self._connect() as connection, self._connected(connection):
+        with self._connect(self._reading) as connection, self._connected(connection):
             transaction = self._transaction(connection)
             result = work(transaction)
         transaction.committed()
         return result
 
     def _write(self, work: Work[T], streamed: bool) -> T:
-        with self._connect() as connection, self._connected(connection):
+        with self._connect(self.engine) as connection, self._connected(connection):
             transaction = self._transaction(connection)
             with self.dialect.streaming(connection.connection.dbapi_connection) if streamed else nullcontext():
                 result = work(transaction)
@@ -68,9 +69,9 @@ class PooledDatabase(Database):
         transaction.committed()
         return result
 
-    def _connect(self) -> sa.Connection:
+    def _connect(self, engine: sa.Engine) -> sa.Connection:
         try:
-            return self.engine.connect()
+            return engine.connect()
         except PoolTimeoutError as error:
             raise TemporarilyUnavailable(
                 f"all {POOL_SIZE + POOL_OVERFLOW} connections to the database are in use, try again"
@@ -110,6 +111,16 @@ class PooledDatabase(Database):
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _without_transactions(engine: sa.Engine) -> sa.Engine:
+    """The same pool for reading, where a transaction costs more than it is good for.
+
+    Each statement of a READ COMMITTED transaction sees what is committed when it starts, just as it does without one.
+    On PostgreSQL that spares two exchanges; and psycopg forgets its prepared statements at every ROLLBACK, with which a
+    transaction that only read ends, so that the server would parse and plan each statement anew.
+    """
+    return engine.execution_options(isolation_level="AUTOCOMMIT") if engine.dialect.name == "postgresql" else engine
 
 
 def driver_url(uri: str) -> URL:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mlgate_tracking.entities import ModelAlias, ModelVersion, RegisteredModel, Tag
 from mlgate_tracking.errors import ResourceDoesNotExist
 from mlgate_tracking.store import registry_rules
-from mlgate_tracking.store.rows import key_lists
+from mlgate_tracking.store.rows import among_keys
 from mlgate_tracking.store.transaction import Transaction
 
 MODELS = (
@@ -151,13 +151,14 @@ def whole_versions(
 def latest_versions(tx: Transaction, models: Sequence[int]) -> list[VersionRow]:
     """The highest version in each stage of each model, by version."""
     found: list[VersionRow] = []
-    for chunk in key_lists(models):
+    for among, params in among_keys(tx, "registered_model_pk", models):
         rows = tx.rows(
             f"{VERSIONS} JOIN (SELECT registered_model_pk, current_stage, max(version) AS version "
-            f"FROM model_versions WHERE registered_model_pk IN ({chunk}) AND deleted_time IS NULL "
+            f"FROM model_versions WHERE {among} AND deleted_time IS NULL "
             "GROUP BY registered_model_pk, current_stage) latest "
             "ON latest.registered_model_pk = v.registered_model_pk AND latest.version = v.version "
-            "ORDER BY v.registered_model_pk, v.version"
+            "ORDER BY v.registered_model_pk, v.version",
+            params,
         )
         found += [VersionRow(*row) for row in rows]
     return found
@@ -166,9 +167,9 @@ def latest_versions(tx: Transaction, models: Sequence[int]) -> list[VersionRow]:
 def tags_by_key(tx: Transaction, owner: str, keys: Sequence[int]) -> dict[int, tuple[Tag, ...]]:
     """Tags by row key; `owner` is `registered_model` or `model_version`."""
     found: dict[int, list[Tag]] = {}
-    for chunk in key_lists(keys):
+    for among, params in among_keys(tx, f"{owner}_pk", keys):
         for pk, name, value in tx.rows(
-            f"SELECT {owner}_pk, name, value FROM {owner}_tags WHERE {owner}_pk IN ({chunk}) ORDER BY name"
+            f"SELECT {owner}_pk, name, value FROM {owner}_tags WHERE {among} ORDER BY name", params
         ):
             found.setdefault(pk, []).append(Tag(name, value))
     return {pk: tuple(tags) for pk, tags in found.items()}
@@ -176,10 +177,10 @@ def tags_by_key(tx: Transaction, owner: str, keys: Sequence[int]) -> dict[int, t
 
 def aliases_by_key(tx: Transaction, models: Sequence[int]) -> dict[int, list[ModelAlias]]:
     found: dict[int, list[ModelAlias]] = {}
-    for chunk in key_lists(models):
+    for among, params in among_keys(tx, "registered_model_pk", models):
         for pk, alias, version in tx.rows(
-            "SELECT registered_model_pk, alias, version FROM registered_model_aliases "
-            f"WHERE registered_model_pk IN ({chunk}) ORDER BY alias"
+            f"SELECT registered_model_pk, alias, version FROM registered_model_aliases WHERE {among} ORDER BY alias",
+            params,
         ):
             found.setdefault(pk, []).append(ModelAlias(alias, version))
     return found

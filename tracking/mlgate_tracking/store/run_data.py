@@ -12,6 +12,7 @@ from mlgate_tracking.store import validate
 from mlgate_tracking.store.keys import KeyTable
 from mlgate_tracking.store.metrics import write_metrics
 from mlgate_tracking.store.part import StorePart
+from mlgate_tracking.store.points import PointWriter
 from mlgate_tracking.store.run_rows import RunRow, writable_run
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.store.values import text_hash
@@ -28,10 +29,11 @@ def write_params(
     if not values:
         return
     ids = keys.intern(tx, values)
-    wanted = ", ".join(map(str, ids.values()))
+    among, keys_wanted = tx.dialect.among("key_id", list(ids.values()))
     present: dict[int, str] = dict(
         tx.rows(
-            f"SELECT key_id, value FROM params WHERE run_pk = :run_pk AND key_id IN ({wanted})", {"run_pk": run.run_pk}
+            f"SELECT key_id, value FROM params WHERE run_pk = :run_pk AND {among}",
+            {"run_pk": run.run_pk, **keys_wanted},
         )
     )
     if not ignore_changed:
@@ -77,6 +79,8 @@ def _attribute_rows(run: RunRow, ids: Mapping[str, int], values: Mapping[str, st
 
 
 class RunDataStore(StorePart):
+    point_writer: PointWriter
+
     def log_batch(
         self,
         run_id: str,
@@ -88,13 +92,16 @@ class RunDataStore(StorePart):
         validate.batch(metrics, params, tags)
         for point in metrics:
             validate.metric(point)
+        if not params and not tags and PointWriter.takes(metrics):
+            self.point_writer.write(run_id, self.fence, metrics)
+            return
         new_params = validate.params(params)
         new_tags = validate.tags(tags)
 
         def work(tx: Transaction) -> None:
             run = writable_run(tx, run_id, self.fence)
             write_params(tx, self.keys, run, new_params)
-            write_metrics(tx, self.keys, run, metrics)
+            write_metrics(tx, self.keys, [(run, metrics)])
             write_tags(tx, self.keys, run, new_tags)
 
         self.write(work, streamed=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from mlgate_tracking.entities import (
@@ -24,7 +24,6 @@ from mlgate_tracking.errors import InvalidParameterValue, PermissionDenied, Reso
 from mlgate_tracking.store.keys import KeyTable
 from mlgate_tracking.store.transaction import Row, Transaction
 from mlgate_tracking.store.values import double_from
-from mlgate_tracking.wire import Json, run_to_wire
 
 
 class RunRow(NamedTuple):
@@ -57,13 +56,29 @@ def find_run(tx: Transaction, run_id: str, lock: str = "") -> RunRow:
     """
     row = tx.row(f"{SELECT_RUN} WHERE run_id = :run_id{lock}", {"run_id": run_id})
     if row is None:
-        raise ResourceDoesNotExist(f"there is no run with id {run_id!r}")
+        raise _unknown(run_id)
     return RunRow._make(row)
+
+
+def find_runs(tx: Transaction, run_ids: Collection[str]) -> dict[str, RunRow]:
+    """The rows of those runs that exist, deleted or not, by id."""
+    among, params = tx.dialect.among("run_id", list(run_ids))
+    return {row.run_id: row for row in map(RunRow._make, tx.rows(f"{SELECT_RUN} WHERE {among}", params))}
+
+
+def _unknown(run_id: str) -> ResourceDoesNotExist:
+    return ResourceDoesNotExist(f"there is no run with id {run_id!r}")
 
 
 def writable_run(tx: Transaction, run_id: str, fence: Fence | None, lock: str = "") -> RunRow:
     """The row of a run that takes writes: it is active, and it is the fenced step's own or made by it."""
-    row = find_run(tx, run_id, lock)
+    return check_writable(find_run(tx, run_id, lock), run_id, fence)
+
+
+def check_writable(row: RunRow | None, run_id: str, fence: Fence | None) -> RunRow:
+    """The row, if it is that of a run which takes writes, as `writable_run` finds it."""
+    if row is None:
+        raise _unknown(run_id)
     if fence is not None and fence.run_id not in (row.run_id, row.owner_run_id):
         raise PermissionDenied(
             f"run {run_id!r} was not created by the step whose run is {fence.run_id!r}, so its token may not change it"
@@ -117,45 +132,19 @@ def hydrate_runs(tx: Transaction, keys: KeyTable, run_rows: Iterable[Row]) -> li
 
 
 def _run(parts: RunParts) -> Run:
-    data = RunData(
-        metrics=tuple(
-            Metric(name, double_from(value, is_nan), timestamp, step)
-            for name, value, is_nan, timestamp, step in parts.metrics
-        ),
-        params=tuple(Param(name, value) for name, value in parts.params),
-        tags=tuple(Tag(name, value) for name, value in parts.tags),
-    )
-    return _run_with(data, parts)
-
-
-def _run_with(data: RunData, parts: RunParts) -> Run:
     return Run(
         info=run_info(parts.row),
-        data=data,
+        data=RunData(
+            metrics=tuple(
+                Metric(name, double_from(value, is_nan), timestamp, step)
+                for name, value, is_nan, timestamp, step in parts.metrics
+            ),
+            params=tuple(Param(name, value) for name, value in parts.params),
+            tags=tuple(Tag(name, value) for name, value in parts.tags),
+        ),
         inputs=RunInputs(dataset_inputs=tuple(parts.dataset_inputs), model_inputs=tuple(parts.model_inputs)),
         outputs=tuple(parts.model_outputs),
     )
-
-
-def run_documents(tx: Transaction, keys: KeyTable, run_rows: Iterable[Row]) -> list[Json]:
-    """The same runs as `wire.run_to_wire` gives, without an object for every metric, param and tag on the way."""
-    return [_document(parts) for parts in run_parts(tx, keys, run_rows)]
-
-
-def _document(parts: RunParts) -> Json:
-    document = run_to_wire(_run_with(RunData(), parts))
-    data = document["data"]
-    if parts.metrics:
-        data["metrics"] = [
-            # An infinity is stored as the largest double.
-            {"key": name, "value": "NaN" if is_nan else value, "timestamp": timestamp, "step": step}
-            for name, value, is_nan, timestamp, step in parts.metrics
-        ]
-    if parts.params:
-        data["params"] = [{"key": name, "value": value} for name, value in parts.params]
-    if parts.tags:
-        data["tags"] = [{"key": name, "value": value} for name, value in parts.tags]
-    return document
 
 
 def run_parts(tx: Transaction, keys: KeyTable, run_rows: Iterable[Row]) -> list[RunParts]:
@@ -163,7 +152,7 @@ def run_parts(tx: Transaction, keys: KeyTable, run_rows: Iterable[Row]) -> list[
     parts = {row[0]: RunParts(RunRow._make(row), [], [], [], [], [], []) for row in run_rows}
     if not parts:
         return []
-    listed = f"run_pk IN ({', '.join(map(str, parts))})"
+    listed, chosen = tx.dialect.among("run_pk", list(parts))
     metrics, params, tags, models = tx.rows_of(
         [
             f"SELECT run_pk, key_id, value, is_nan, timestamp, step FROM latest_metrics WHERE {listed}",
@@ -174,14 +163,15 @@ def run_parts(tx: Transaction, keys: KeyTable, run_rows: Iterable[Row]) -> list[
                 f"UNION ALL SELECT run_pk, model_id, step, 1 FROM model_outputs WHERE {listed} "
                 f"UNION ALL SELECT run_pk, '', 0, 2 FROM dataset_inputs WHERE {listed} ORDER BY 1, 2"
             ),
-        ]
+        ],
+        chosen,
     )
     names = keys.names(tx, {row[1] for rows in (metrics, params, tags) for row in rows})
     _add_metrics({pk: found.metrics for pk, found in parts.items()}, names, metrics)
     _add_attributes({pk: found.params for pk, found in parts.items()}, names, params)
     _add_attributes({pk: found.tags for pk, found in parts.items()}, names, tags)
     if _add_models(parts, models):
-        _add_dataset_inputs(tx, parts, listed)
+        _add_dataset_inputs(tx, parts)
     return list(parts.values())
 
 
@@ -199,15 +189,17 @@ def _add_attributes(found: dict[int, Attributes], names: dict[int, str], rows: l
         attributes.sort()
 
 
-def _add_dataset_inputs(tx: Transaction, parts: dict[int, RunParts], listed: str) -> None:
+def _add_dataset_inputs(tx: Transaction, parts: dict[int, RunParts]) -> None:
+    listed, params = tx.dialect.among("run_pk", list(parts))
     rows = tx.rows(
         "SELECT i.run_pk, i.dataset_pk, d.name, d.digest, d.source_type, d.source, d.schema_json, d.profile "
         "FROM dataset_inputs i JOIN datasets d ON d.dataset_pk = i.dataset_pk "
-        f"WHERE i.{listed} ORDER BY i.run_pk, i.dataset_pk"
+        f"WHERE i.{listed} ORDER BY i.run_pk, i.dataset_pk",
+        params,
     )
     tags: dict[tuple[int, int], list[Tag]] = {}
     for run_pk, dataset_pk, name, value in tx.rows(
-        f"SELECT run_pk, dataset_pk, name, value FROM dataset_input_tags WHERE {listed} ORDER BY name"
+        f"SELECT run_pk, dataset_pk, name, value FROM dataset_input_tags WHERE {listed} ORDER BY name", params
     ):
         tags.setdefault((run_pk, dataset_pk), []).append(Tag(name, value))
     for run_pk, dataset_pk, *fields in rows:
@@ -231,11 +223,13 @@ def _add_models(parts: dict[int, RunParts], rows: list[Row]) -> bool:
 __all__ = [
     "RUN_COLUMNS",
     "SELECT_RUN",
+    "RunParts",
     "RunRow",
+    "check_writable",
     "find_run",
+    "find_runs",
     "hydrate_runs",
     "require_active",
-    "run_documents",
     "run_info",
     "run_parts",
     "writable_run",

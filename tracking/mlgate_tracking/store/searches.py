@@ -10,9 +10,8 @@ from mlgate_tracking.store.experiments import COLUMNS, experiments_from_rows
 from mlgate_tracking.store.keys import KeyTable
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.rows import rows_by_key
-from mlgate_tracking.store.run_rows import SELECT_RUN, hydrate_runs, run_documents
+from mlgate_tracking.store.run_rows import SELECT_RUN, hydrate_runs
 from mlgate_tracking.store.transaction import Row, Transaction
-from mlgate_tracking.wire import Json
 
 T = TypeVar("T")
 
@@ -49,7 +48,10 @@ class SearchStore(StorePart):
         view_type: ViewType = ViewType.ACTIVE_ONLY,
         max_results: int = 1000,
         page_token: str | None = None,
-    ) -> Page[Json]:
+    ) -> Page[Any]:
+        # msgspec belongs to servers; a step's own store need not import it.
+        from mlgate_tracking.store.run_documents import run_documents
+
         return self._page_of_runs(
             run_documents,
             experiment_ids,

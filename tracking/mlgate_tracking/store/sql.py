@@ -13,6 +13,7 @@ from mlgate_tracking.store.keys import KeyTable
 from mlgate_tracking.store.logged_models import LoggedModelStore
 from mlgate_tracking.store.metrics import MetricStore
 from mlgate_tracking.store.outbox import OutboxStore
+from mlgate_tracking.store.points import PointWriter
 from mlgate_tracking.store.promotion import PromotionStore
 from mlgate_tracking.store.registry import RegistryStore
 from mlgate_tracking.store.rollback import RollbackStore
@@ -61,18 +62,19 @@ class SqlStore(
     _is_view = False
 
     def __init__(self, uri: str, artifact_root: str = PROXIED_ROOT) -> None:
-        self._attach(
-            open_database(uri, lambda tx: create_default_experiment(tx, artifact_root)), KeyTable(), artifact_root
-        )
+        database = open_database(uri, lambda tx: create_default_experiment(tx, artifact_root))
+        keys = KeyTable()
+        self._attach(database, keys, PointWriter(database, keys), artifact_root)
 
-    def _attach(self, database: Database, keys: KeyTable, artifact_root: str) -> None:
+    def _attach(self, database: Database, keys: KeyTable, point_writer: PointWriter, artifact_root: str) -> None:
         self.database = database
         self.keys = keys
+        self.point_writer = point_writer
         self.artifact_root = artifact_root
 
     def _view(self) -> SqlStore:
         view = object.__new__(type(self))
-        view._attach(self.database, self.keys, self.artifact_root)
+        view._attach(self.database, self.keys, self.point_writer, self.artifact_root)
         view._is_view = True
         return view
 

@@ -1,8 +1,7 @@
 """SQLite: one writer at a time, whose commit carries everybody who waited for it; any number of readers beside it.
 
-Group commit: the first caller leads. While it writes, later callers line up; the next leader takes the whole line into
-one transaction, a savepoint each, and one commit makes all of it durable. A lone writer leads at once and needs no
-savepoint, so it waits for nobody.
+Group commit: writers who come while another one writes line up (`lineup`). The whole line then goes into one
+transaction, a savepoint each, and one commit makes all of it durable. A lone writer needs no savepoint.
 
 Durability: WAL mode with `synchronous=FULL`. A commit has reached the disk before the caller is answered; it survives
 `kill -9` of any process, a crash of the operating system and a power cut (as far as the disk keeps its word); group
@@ -23,6 +22,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from mlgate_tracking.errors import BadRequest, InvalidParameterValue
 from mlgate_tracking.store.database import Database, Work
 from mlgate_tracking.store.dialects import Dialect, Trouble, driver_error
+from mlgate_tracking.store.lineup import Lineup, Request
 from mlgate_tracking.store.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -71,27 +71,13 @@ class _Connection:
         self.raw.close()
 
 
-class _Request:
+class _Commit(Request):
     """One caller's work on its way through a group."""
 
     def __init__(self, work: Work[Any]) -> None:
+        super().__init__()
         self.work = work
-        self.result: Any = None
-        self.error: BaseException | None = None
         self.transaction: Transaction | None = None
-        self.settled = False
-        """Its fate is decided: written, or failed for a reason of its own."""
-        self.done = False
-        """The caller may look at the result."""
-        self._wakened = threading.Lock()
-        self._wakened.acquire()
-
-    def wait(self) -> None:
-        """Until somebody did our work, or it is our turn to lead."""
-        self._wakened.acquire()
-
-    def wake(self) -> None:
-        self._wakened.release()
 
 
 class SQLiteDatabase(Database):
@@ -114,8 +100,7 @@ class SQLiteDatabase(Database):
         self._readers: deque[_Connection] = deque()
         self._writer: _Connection | None = None
         self._mutex = threading.Lock()
-        self._waiting: deque[_Request] = deque()
-        self._led = False
+        self._lineup = Lineup(self._commit, LARGEST_GROUP, f"the store {self.path}")
 
     # --- connections --------------------------------------------------------------------------------------------
 
@@ -177,50 +162,10 @@ class SQLiteDatabase(Database):
     # --- writing ------------------------------------------------------------------------------------------------
 
     def _write(self, work: Work[T], _streamed: bool) -> T:
-        request = _Request(work)
-        with self._mutex:
-            self._refuse_when_closed()
-            self._waiting.append(request)
-            leads, self._led = not self._led, True
-        if not leads:
-            request.wait()
-        if not request.done:
-            self._lead(request)
-        if request.error is not None:
-            try:
-                raise request.error
-            finally:
-                request.error = None  # no reference cycle through the traceback
-        result: T = request.result
+        result: T = self._lineup.enter(_Commit(work))
         return result
 
-    def _lead(self, own: _Request) -> None:
-        """Commit everybody who waits, then hand the lead on."""
-        with self._mutex:
-            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
-        try:
-            self._commit(group)
-        except BaseException:
-            # We were interrupted (control-C, exit). Whoever was not answered yet goes back to the head of the line.
-            with self._mutex:
-                self._waiting.extendleft(other for other in reversed(group) if other is not own and not other.settled)
-            group = [request for request in group if request is own or request.settled]
-            raise
-        finally:
-            for request in group:
-                request.done = True
-            with self._mutex:
-                successor = self._waiting[0] if self._waiting else None
-                self._led = successor is not None
-                if self._closed and successor is None:
-                    self._close_writer()
-            if successor is not None:
-                successor.wake()
-            for request in group:
-                if request is not own:
-                    request.wake()
-
-    def _commit(self, group: list[_Request]) -> None:
+    def _commit(self, group: list[_Commit]) -> None:
         try:
             if self._writer is None:
                 self._writer = _Connection(self)
@@ -234,7 +179,7 @@ class SQLiteDatabase(Database):
         for request in group:
             self._commit_alone(writer, request)
 
-    def _commit_alone(self, writer: _Connection, request: _Request) -> None:
+    def _commit_alone(self, writer: _Connection, request: _Commit) -> None:
         raw = writer.raw
         request.error = None
         transaction = writer.transaction()
@@ -250,7 +195,7 @@ class SQLiteDatabase(Database):
         finally:
             _roll_back(raw)
 
-    def _commit_together(self, writer: _Connection, group: list[_Request]) -> bool:
+    def _commit_together(self, writer: _Connection, group: list[_Commit]) -> bool:
         """One transaction, a savepoint each. False: the whole was rolled back and everybody has to go alone."""
         raw = writer.raw
         raw.execute("BEGIN IMMEDIATE")
@@ -286,10 +231,8 @@ class SQLiteDatabase(Database):
     def close(self) -> None:
         while self._readers:
             self._readers.pop().close()
-        with self._mutex:
-            self._closed = True
-            if not self._led:  # else whoever leads closes it when the line has gone
-                self._close_writer()
+        self._closed = True
+        self._lineup.close(self._close_writer)
 
     def _close_writer(self) -> None:
         # The last connection to close brings the WAL home; only one that may write can.

@@ -108,7 +108,7 @@ class StepRunStore(StorePart):
             row = find_run(tx, run_id, tx.dialect.for_update)
             require_active(row)
             _require_attempt(row, attempt)
-            write_metrics(tx, self.keys, row, metrics)
+            write_metrics(tx, self.keys, [(row, metrics)])
             write_tags(tx, self.keys, row, new_tags)
             tx.change(
                 "UPDATE runs SET status = :status, end_time = :end_time WHERE run_pk = :run_pk",

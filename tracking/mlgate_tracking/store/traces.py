@@ -12,7 +12,7 @@ from mlgate_tracking.store import validate
 from mlgate_tracking.store.dialects import in_list
 from mlgate_tracking.store.experiments import active_experiment
 from mlgate_tracking.store.part import StorePart
-from mlgate_tracking.store.rows import key_lists, rows_by_key
+from mlgate_tracking.store.rows import among_keys, rows_by_key
 from mlgate_tracking.store.transaction import Transaction
 
 LOCATION_TAG = "mlflow.artifactLocation"
@@ -136,8 +136,8 @@ class TraceStore(StorePart):
                     f"AND request_time <= :until ORDER BY request_time, trace_id{limit}",
                     {"experiment_id": number, "until": max_timestamp},
                 )
-            for listed in key_lists([row[0] for row in chosen]):
-                tx.change(f"DELETE FROM traces WHERE trace_pk IN ({listed})")
+            for among, params in among_keys(tx, "trace_pk", [row[0] for row in chosen]):
+                tx.change(f"DELETE FROM traces WHERE {among}", params)
             return len(chosen)
 
         return self.write(work)
@@ -201,9 +201,9 @@ def _hydrate(tx: Transaction, rows: Sequence[_Row]) -> list[TraceInfo]:
 
 def _attributes(tx: Transaction, table: str, pks: Sequence[int]) -> dict[int, list[Tag]]:
     found: dict[int, list[Tag]] = {}
-    for listed in key_lists(pks):
+    for among, params in among_keys(tx, "trace_pk", pks):
         for pk, name, value in tx.rows(
-            f"SELECT trace_pk, name, value FROM {table} WHERE trace_pk IN ({listed}) ORDER BY name"
+            f"SELECT trace_pk, name, value FROM {table} WHERE {among} ORDER BY name", params
         ):
             found.setdefault(pk, []).append(Tag(name, value))
     return found

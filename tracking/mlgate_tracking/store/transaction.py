@@ -41,12 +41,15 @@ class Transaction:
         cursor.close()
         return found
 
-    def rows_of(self, statements: Sequence[str]) -> list[list[Row]]:
-        """The rows of several statements that need nothing of each other, in one round trip where there are such."""
+    def rows_of(self, statements: Sequence[str], params: Mapping[str, Any] | None = None) -> list[list[Row]]:
+        """The rows of several statements that need nothing of each other, in one round trip where there are such.
+
+        All of them get the same parameters.
+        """
         cursors = [self.dialect.reader(self._raw) for _ in statements]
         with self.dialect.streaming(self._raw):
             for cursor, sql in zip(cursors, statements, strict=True):
-                cursor.execute(self.dialect.text(sql))
+                cursor.execute(self.dialect.text(sql), params or {})
             found: list[list[Row]] = [list(cursor.fetchall()) for cursor in cursors]
         for cursor in cursors:
             cursor.close()

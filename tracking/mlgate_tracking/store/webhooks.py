@@ -17,7 +17,7 @@ from mlgate_tracking.entities import (
 from mlgate_tracking.errors import InvalidParameterValue, ResourceDoesNotExist
 from mlgate_tracking.store import validate
 from mlgate_tracking.store.governance import GovernancePart
-from mlgate_tracking.store.rows import key_lists
+from mlgate_tracking.store.rows import among_keys
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.store.values import now
 
@@ -207,10 +207,9 @@ def _webhook(tx: Transaction, webhook_id: str) -> _Row:
 
 def _hydrate(tx: Transaction, rows: Sequence[_Row]) -> list[Webhook]:
     events: dict[int, list[WebhookEvent]] = {}
-    for listed in key_lists([row.webhook_pk for row in rows]):
+    for among, params in among_keys(tx, "webhook_pk", [row.webhook_pk for row in rows]):
         for pk, entity, action in tx.rows(
-            "SELECT webhook_pk, entity, action FROM webhook_events "
-            f"WHERE webhook_pk IN ({listed}) ORDER BY entity, action"
+            f"SELECT webhook_pk, entity, action FROM webhook_events WHERE {among} ORDER BY entity, action", params
         ):
             events.setdefault(pk, []).append(WebhookEvent(entity, action))
     return [

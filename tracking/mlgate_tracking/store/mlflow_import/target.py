@@ -105,7 +105,7 @@ class Target:
         write_params(tx, keys, row, {param.key: param.value for param in run.data.params})
         write_tags(tx, keys, row, {tag.key: tag.value for tag in run.data.tags})
         for start in range(0, len(record.history), _POINTS_AT_ONCE):
-            write_metrics(tx, keys, row, record.history[start : start + _POINTS_AT_ONCE])
+            write_metrics(tx, keys, [(row, record.history[start : start + _POINTS_AT_ONCE])])
         for given in _unique(run.inputs.dataset_inputs):
             write_dataset_input(tx, row, given)
         tx.insert_missing(

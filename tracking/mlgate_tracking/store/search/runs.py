@@ -236,7 +236,7 @@ class _Search:
         scope = sa.select(sa.literal(1)).select_from(runs).where(among(runs.c.experiment_id, self._experiments))
         counts = [scope, *(driver.candidates for driver in self._drivers)]
         bounded = [
-            sa.select(sa.func.count()).select_from(each.limit(self._few).subquery()).scalar_subquery()
+            sa.select(sa.func.count()).select_from(each.limit(_known(self._few)).subquery()).scalar_subquery()
             for each in counts
         ]
         ever = sa.select(sa.func.max(runs.c.run_pk)).scalar_subquery()
@@ -266,7 +266,7 @@ class _Search:
         statement = statement.where(*apart(checks, self._dialect))
         if last is not None:
             statement = statement.where(after(terms, last))
-        return statement.limit(self._limit)
+        return statement.limit(_known(self._limit))
 
     def _collected(self, driver: _Driver) -> sa.Select[tuple[int]]:
         """The driver's keys, so written that PostgreSQL too collects them before it looks at runs."""
@@ -352,14 +352,15 @@ class _Search:
     def _segment(
         self, segment: _Segment, position: SortKey | None, limit: int
     ) -> sa.Select[Any] | sa.CompoundSelect[Any]:
-        branches = [self._branch(segment, experiment, position).limit(limit) for experiment in self._experiments]
+        upto = _known(limit) if limit == self._limit else limit
+        branches = [self._branch(segment, experiment, position).limit(upto) for experiment in self._experiments]
         if len(branches) == 1:
             return branches[0]
         merged = sa.union_all(*(sa.select(branch.subquery()) for branch in branches)).subquery()
         directions = [ascending for each in self._segment_terms(segment) for _, ascending in each.columns]
         columns = [merged.c[f"k{at}"] for at in range(len(directions))]
         by = [column.asc() if up else column.desc() for column, up in zip(columns, directions, strict=True)]
-        return sa.select(merged).order_by(*by).limit(limit)
+        return sa.select(merged).order_by(*by).limit(upto)
 
     def _segment_terms(self, segment: _Segment) -> list[Term]:
         """The sort keys inside a segment, in the same number and order as those of `_collect`."""
@@ -518,6 +519,11 @@ def _keyed_driver(comparison: Comparison, experiments: Sequence[int], dialect: s
     if comparison.operator is Operator.EQ:
         candidates = of_key.where(keyed.hash_matches(comparison))
     return _Driver(comparison, of_key.where(keyed.value_matches(comparison, dialect)), candidates)
+
+
+def _known(limit: int) -> sa.ColumnElement[int]:
+    """A limit that stands in the text: a plan that is kept for any limit would not be the one for a short page."""
+    return sa.literal_column(str(limit), sa.Integer)
 
 
 def _not_none(expression: sa.ColumnElement[Any] | None) -> sa.ColumnElement[Any]:
