@@ -180,6 +180,10 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
+def delete(path: str) -> bytes:
+    return f"DELETE {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+
+
 def metrics(count: int, step: int, key: str = "k") -> list[dict[str, Any]]:
     return [{"key": f"{key}{n}", "value": n * 0.5, "timestamp": 1, "step": step} for n in range(count)]
 
@@ -343,9 +347,8 @@ class Driver:
 
 
 SINK = """
-import socket, sys
+import os, socket, sys
 listener = socket.create_server(("127.0.0.1", 0))
-kept = open(sys.argv[1], "wb", buffering=0)
 print(listener.getsockname()[1], flush=True)
 buffer = bytearray(1 << 20)
 while True:
@@ -353,14 +356,15 @@ while True:
     order = connection.recv(1)
     size = int.from_bytes(connection.recv(8, socket.MSG_WAITALL), "big")
     if order in b"uw":
-        kept.seek(0)
-        kept.truncate()
+        kept = open(sys.argv[1], "xb", buffering=0)
         while size > 0:
             count = connection.recv_into(buffer)
             if order == b"w":
                 kept.write(memoryview(buffer)[:count])
             size -= count or size
+        kept.close()
         connection.sendall(b"k")
+        os.unlink(sys.argv[1])
     else:
         while size > 0:
             size -= connection.send(memoryview(buffer)[:size])
@@ -416,7 +420,10 @@ class Session:
         self._client = Client(peer.port)
         self._content = content
         self._buffer = bytearray(1 << 20)
-        self._path = f"/api/2.0/mlflow-artifacts/artifacts/0/{peer.run_id}/artifacts/big.bin"
+        self._directory = f"/api/2.0/mlflow-artifacts/artifacts/0/{peer.run_id}/artifacts/"
+        self._files = itertools.count()
+        self._path = ""
+        """The file that was uploaded last."""
 
     def close(self) -> None:
         self._client.close()
@@ -463,7 +470,12 @@ class Session:
                 return
             token = rest.split(b'"')[1].decode()
 
+    def remove(self) -> None:
+        if self._path:
+            self._client.ask(delete(self._path))
+
     def upload(self) -> None:
+        self._path = f"{self._directory}{next(self._files)}.bin"
         head = f"PUT {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(self._content)}\r\n\r\n"
         self._client.ask(head.encode(), self._content)
 
@@ -478,6 +490,7 @@ class Figure:
         call: asked of both servers.
         floor: what there is no way below.
         times: calls of ours and of the floor; MLflow gets `theirs`.
+        prepare: done before each call, and not timed.
     """
 
     name: str
@@ -485,6 +498,7 @@ class Figure:
     floor: Callable[[], object]
     times: int
     theirs: int
+    prepare: Callable[[Session], object] = lambda _session: None
 
 
 def figures(ours: Session, driver: Driver, loopback: Loopback, sizes: Sizes, found: int) -> list[Figure]:
@@ -518,8 +532,8 @@ def figures(ours: Session, driver: Driver, loopback: Loopback, sizes: Sizes, fou
         Figure("4 clauses, by a metric (ms)", Session.four_clauses, after_empty(driver.page, found), 40, 8),
         Figure("best run (ms)", Session.best, after_empty(driver.page, 1), 60, 12),
         Figure(f"history of {sizes.points:,} points (ms)", Session.history, history_floor, 8, 2),
-        Figure(f"{sizes.megabytes} MB up (ms)", Session.upload, loopback.up, 10, 5),
-        Figure("the same; floor: and written (ms)", Session.upload, loopback.kept, 10, 2),
+        Figure(f"{sizes.megabytes} MB up (ms)", Session.upload, loopback.up, 10, 5, Session.remove),
+        Figure("the same; floor: and written (ms)", Session.upload, loopback.kept, 10, 2, Session.remove),
         Figure(f"{sizes.megabytes} MB down (ms)", Session.download, loopback.down, 10, 5),
     ]
 
@@ -544,7 +558,9 @@ def take(figure: Figure, ours: Session, theirs: Session | None, sizes: Sizes) ->
             ("ours", lambda: figure.call(ours)),
             ("floor", figure.floor),
         ]
+        figure.prepare(ours)
         if theirs is not None and number % every in (0, 1 % every):
+            figure.prepare(theirs)
             turns.append(("theirs", lambda: figure.call(theirs)))
         for name, call in turns:
             begin = time.perf_counter()
