@@ -114,6 +114,10 @@ LatestMetrics = list[tuple[str, float, int, int, int]]
 """Name, value, is_nan, timestamp and step of latest points, sorted by name."""
 
 
+_MODEL_INPUT, _MODEL_OUTPUT, _DATASET_INPUT = -1, -2, -3
+"""Stand where tags have the number of their key, which is positive, so that one statement reads all of them."""
+
+
 class RunParts(NamedTuple):
     """A run as rows: what entities and answers are made of."""
 
@@ -153,40 +157,47 @@ def run_parts(tx: Transaction, keys: KeyTable, run_rows: Iterable[Row]) -> list[
     if not parts:
         return []
     listed, chosen = tx.dialect.among("run_pk", list(parts))
-    metrics, params, tags, models = tx.rows_of(
+    metrics, params, others = tx.rows_of(
         [
             f"SELECT run_pk, key_id, value, is_nan, timestamp, step FROM latest_metrics WHERE {listed}",
             f"SELECT run_pk, key_id, value FROM params WHERE {listed}",
-            f"SELECT run_pk, key_id, value FROM tags WHERE {listed}",
             (
-                f"SELECT run_pk, model_id, 0, 0 FROM model_inputs WHERE {listed} "
-                f"UNION ALL SELECT run_pk, model_id, step, 1 FROM model_outputs WHERE {listed} "
-                f"UNION ALL SELECT run_pk, '', 0, 2 FROM dataset_inputs WHERE {listed} ORDER BY 1, 2"
+                f"SELECT run_pk, key_id, value, 0 FROM tags WHERE {listed} "
+                f"UNION ALL SELECT run_pk, {_MODEL_INPUT}, model_id, 0 FROM model_inputs WHERE {listed} "
+                f"UNION ALL SELECT run_pk, {_MODEL_OUTPUT}, model_id, step FROM model_outputs WHERE {listed} "
+                f"UNION ALL SELECT run_pk, {_DATASET_INPUT}, '', 0 FROM dataset_inputs WHERE {listed}"
             ),
         ],
         chosen,
     )
-    names = keys.names(tx, {row[1] for rows in (metrics, params, tags) for row in rows})
-    _add_metrics({pk: found.metrics for pk, found in parts.items()}, names, metrics)
-    _add_attributes({pk: found.params for pk, found in parts.items()}, names, params)
-    _add_attributes({pk: found.tags for pk, found in parts.items()}, names, tags)
-    if _add_models(parts, models):
+    names = keys.names(tx, {row[1] for rows in (metrics, params, others) for row in rows if row[1] > 0})
+    for run_pk, key_id, value, is_nan, timestamp, step in metrics:
+        parts[run_pk].metrics.append((names[key_id], value, is_nan, timestamp, step))
+    for run_pk, key_id, value in params:
+        parts[run_pk].params.append((names[key_id], value))
+    datasets = _add_others(parts, names, others)
+    for found in parts.values():
+        for in_order in (found.metrics, found.params, found.tags, found.model_inputs):
+            in_order.sort()
+        found.model_outputs.sort(key=lambda output: (output.model_id, output.step))
+    if datasets:
         _add_dataset_inputs(tx, parts)
     return list(parts.values())
 
 
-def _add_metrics(found: dict[int, LatestMetrics], names: dict[int, str], rows: list[Row]) -> None:
-    for run_pk, key_id, value, is_nan, timestamp, step in rows:
-        found[run_pk].append((names[key_id], value, is_nan, timestamp, step))
-    for metrics in found.values():
-        metrics.sort()
-
-
-def _add_attributes(found: dict[int, Attributes], names: dict[int, str], rows: list[Row]) -> None:
-    for run_pk, key_id, value in rows:
-        found[run_pk].append((names[key_id], value))
-    for attributes in found.values():
-        attributes.sort()
+def _add_others(parts: dict[int, RunParts], names: dict[int, str], rows: list[Row]) -> bool:
+    """Add the tags of runs and the models that they read and made; whether any of them reads a dataset, too."""
+    datasets = False
+    for run_pk, key_id, value, step in rows:
+        if key_id > 0:
+            parts[run_pk].tags.append((names[key_id], value))
+        elif key_id == _MODEL_INPUT:
+            parts[run_pk].model_inputs.append(value)
+        elif key_id == _MODEL_OUTPUT:
+            parts[run_pk].model_outputs.append(ModelOutput(value, step))
+        else:
+            datasets = True
+    return datasets
 
 
 def _add_dataset_inputs(tx: Transaction, parts: dict[int, RunParts]) -> None:
@@ -205,19 +216,6 @@ def _add_dataset_inputs(tx: Transaction, parts: dict[int, RunParts]) -> None:
     for run_pk, dataset_pk, *fields in rows:
         given = DatasetInput(Dataset(*fields), tuple(tags.get((run_pk, dataset_pk), ())))
         parts[run_pk].dataset_inputs.append(given)
-
-
-def _add_models(parts: dict[int, RunParts], rows: list[Row]) -> bool:
-    """Add the models that runs read and made; whether any of the runs reads a dataset, too."""
-    datasets = False
-    for run_pk, model_id, step, kind in rows:
-        if kind == 0:
-            parts[run_pk].model_inputs.append(model_id)
-        elif kind == 1:
-            parts[run_pk].model_outputs.append(ModelOutput(model_id, step))
-        else:
-            datasets = True
-    return datasets
 
 
 __all__ = [
