@@ -1,13 +1,16 @@
 """Searches of runs at 10,000, 100,000 and 1,000,000 runs, and MLflow's own store beside ours on the same data.
 
     python benchmarks/search.py [--sizes 10000 100000 1000000] [--rounds 5] [--mlflow-up-to 10000] [--quick]
+    python benchmarks/search.py --database postgresql
 
-Each size is a SQLite database of its own: one experiment holds eight tenths of the runs, two metrics, two params and
-three tags each. A search asks for one page of 100 whole runs. The sizes are measured in turn within a round; medians in
-milliseconds and the ratio of the largest to the smallest are printed. Target: the same order of time at every size.
+Each size is a database of its own, in SQLite or in a PostgreSQL that is started for this: one experiment holds eight
+tenths of the runs, two metrics, two params and three tags each. A search asks for one page of 100 whole runs. The sizes
+are measured in turn within a round; medians in milliseconds and the ratio of the largest to the smallest are printed.
+Target: the same order of time at every size.
 
 MLflow's store is filled with the same rows (in its own schema) up to `--mlflow-up-to` runs, in an environment of its
 own, and asked the same searches in turn with ours; the last column is its time over ours at the largest common size.
+With PostgreSQL, ours is measured alone.
 """
 
 from __future__ import annotations
@@ -21,12 +24,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlgate_tracking.store.sql import SqlStore
 from mlgate_tracking.store.values import text_hash
@@ -92,47 +98,86 @@ def chunks(count: int, size: int = 20_000) -> Iterator[list[dict[str, Any]]]:
     yield chunk
 
 
-def fill(path: Path, count: int) -> None:
+def fill(uri: str, count: int) -> None:
     """A database of ours with `count` runs."""
-    with SqlStore(f"sqlite:///{path}") as store:
+    with SqlStore(uri) as store:
         for number in range(1, 11):
             store.create_experiment(f"experiment {number}")
-    database = sqlite3.connect(path)
-    database.execute("PRAGMA synchronous = OFF")
     keys = {name: number for number, name in enumerate(KEYS, 1)}
-    database.executemany("INSERT INTO attribute_keys VALUES (?, ?)", [(number, name) for name, number in keys.items()])
-    first = 1
-    for chunk in chunks(count):
-        numbered = list(enumerate(chunk, first))
-        first += len(chunk)
-        database.executemany(
-            "INSERT INTO runs (run_pk, run_id, experiment_id, name, user_id, status, start_time, end_time, "
-            "artifact_uri, attempt) VALUES (?, ?, ?, ?, 'me', 'FINISHED', ?, ?, 'mlflow-artifacts:/1/x/artifacts', 0)",
-            [
-                (pk, run["run_id"], run["experiment_id"], run["name"], run["start_time"], run["end_time"])
-                for pk, run in numbered
-            ],
-        )
-        database.executemany(
-            "INSERT INTO latest_metrics (run_pk, key_id, experiment_id, value, is_nan, timestamp, step) "
-            "VALUES (?, ?, ?, ?, 0, 0, 0)",
-            [
-                (pk, keys[key], run["experiment_id"], value)
-                for pk, run in numbered
-                for key, value in run["metrics"].items()
-            ],
-        )
-        for table in ("params", "tags"):
-            database.executemany(
-                f"INSERT INTO {table} (run_pk, key_id, experiment_id, value, value_hash) VALUES (?, ?, ?, ?, ?)",
+    with loader(uri) as load:
+        load("attribute_keys", ["key_id", "name"], [(number, name) for name, number in keys.items()])
+        first = 1
+        for chunk in chunks(count):
+            numbered = list(enumerate(chunk, first))
+            first += len(chunk)
+            names = ["run_pk", "run_id", "experiment_id", "name", "start_time", "end_time"]
+            constant = {"user_id": "me", "status": "FINISHED", "artifact_uri": "mlflow-artifacts:/1/x", "attempt": 0}
+            load(
+                "runs",
+                [*names, *constant],
+                [(pk, *(run[name] for name in names[1:]), *constant.values()) for pk, run in numbered],
+            )
+            load(
+                "latest_metrics",
+                ["run_pk", "key_id", "experiment_id", "value", "is_nan", "timestamp", "step"],
                 [
-                    (pk, keys[key], run["experiment_id"], value, text_hash(value))
+                    (pk, keys[key], run["experiment_id"], value, 0, 0, 0)
                     for pk, run in numbered
-                    for key, value in run[table].items()
+                    for key, value in run["metrics"].items()
                 ],
             )
-        database.commit()
-    database.close()
+            for table in ("params", "tags"):
+                load(
+                    table,
+                    ["run_pk", "key_id", "experiment_id", "value", "value_hash"],
+                    [
+                        (pk, keys[key], run["experiment_id"], value, text_hash(value))
+                        for pk, run in numbered
+                        for key, value in run[table].items()
+                    ],
+                )
+
+
+Load = Callable[[str, list[str], list[tuple[Any, ...]]], None]
+
+
+@contextmanager
+def loader(uri: str) -> Iterator[Load]:
+    """A function that adds rows to a table: its name, columns, rows."""
+    if uri.startswith("sqlite:///"):
+        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database:
+            database.execute("PRAGMA synchronous = OFF")
+
+            def insert(table: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+                marks = ", ".join("?" * len(columns))
+                database.executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+                database.commit()
+
+            yield insert
+        return
+    import psycopg
+
+    with closing(psycopg.connect(uri, autocommit=True)) as connection:
+
+        def copy(table: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+            with connection.cursor().copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as writing:
+                for row in rows:
+                    writing.write_row(row)
+
+        yield copy
+        connection.execute("VACUUM ANALYZE")  # as the server does by itself within minutes
+
+
+@contextmanager
+def databases(kind: str, directory: Path) -> Iterator[Callable[[int], str]]:
+    """A maker of database URIs, one for each size."""
+    if kind == "sqlite":
+        yield lambda size: f"sqlite:///{directory}/{size}.db"
+        return
+    from tests.support.databases import postgresql
+
+    with postgresql(durable=True) as engine:
+        yield lambda _size: engine.create()
 
 
 # --- MLflow's side ----------------------------------------------------------------------------------------------------
@@ -282,7 +327,8 @@ def show(table: dict[str, dict[Any, float]], sizes: list[int], shared: list[int]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--rounds", type=int, default=12, help="the first ten of PostgreSQL's plan anew")
     parser.add_argument("--mlflow", default="mlflow>=3", help="the MLflow to install and compare with")
     parser.add_argument(
         "--mlflow-up-to", type=int, default=10_000, help="0: without MLflow; at more a search takes minutes"
@@ -291,21 +337,22 @@ def main() -> None:
     options = parser.parse_args()
     sizes = [1_000, 10_000] if options.quick else sorted(options.sizes)
     rounds = 3 if options.quick else options.rounds
-    with tempfile.TemporaryDirectory(prefix="mlgate-bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="mlgate-bench-") as name, ExitStack() as stack:
         work = Path(name)
-        shared = [size for size in sizes if size <= options.mlflow_up_to]
+        uri_of = stack.enter_context(databases(options.database, work))
+        shared = [size for size in sizes if size <= options.mlflow_up_to and options.database == "sqlite"]
         python = mlflow_environment(work / "mlflow", options.mlflow) if shared else None
-        theirs = {size: Theirs(python, work / f"theirs-{size}", size) for size in shared if python}
+        theirs: dict[int, Theirs] = {}
+        for size in shared:
+            assert python is not None
+            theirs[size] = Theirs(python, work / f"theirs-{size}", size)
+            stack.callback(theirs[size].close)
+        stores: dict[int, SqlStore] = {}
         for size in sizes:
-            fill(work / f"{size}.db", size)
-        stores = {size: SqlStore(f"sqlite:///{work}/{size}.db") for size in sizes}
-        try:
-            show(measure(stores, theirs, rounds), sizes, shared)
-        finally:
-            for store in stores.values():
-                store.close()
-            for side in theirs.values():
-                side.close()
+            uri = uri_of(size)
+            fill(uri, size)
+            stores[size] = stack.enter_context(SqlStore(uri))
+        show(measure(stores, theirs, rounds), sizes, shared)
 
 
 if __name__ == "__main__":
