@@ -21,6 +21,7 @@ class Doubling:
 
     def __init__(self, largest: int = 100) -> None:
         self.groups: list[list[int]] = []
+        self.patience = -1.0
         self.entered, self.go_on = threading.Event(), threading.Event()
         self.interrupt: Callable[[list[Number]], None] = lambda _group: None
         self.lineup = Lineup(self.serve, largest, "the doubling")
@@ -40,7 +41,8 @@ class Doubling:
 
     def call(self, value: int) -> None:
         try:
-            self.outcomes[value] = self.lineup.enter(Number(value))
+            number = Number(value)
+            self.outcomes[value] = number.result if self.lineup.enter(number, self.patience) else "left"
         except BaseException as error:
             self.outcomes[value] = error
 
@@ -65,7 +67,9 @@ class Doubling:
 
 def test_a_lone_caller_is_served_at_once_in_its_own_thread() -> None:
     doubling = Doubling()
-    assert doubling.lineup.enter(Number(4)) == 8
+    number = Number(4)
+    assert doubling.lineup.enter(number)
+    assert number.result == 8
     assert doubling.groups == [[4]]
 
 
@@ -106,14 +110,14 @@ def test_who_leaves_the_line_holds_nobody_up(monkeypatch, told_to_lead: bool) ->
     doubling.start(0)
     leaver, wait = Number(7), Number._wait
 
-    def interrupted(request: Number) -> None:
+    def interrupted(request: Number, patience: float) -> bool:
         if request is leaver:
             if told_to_lead:
                 doubling.start(2)
                 doubling.go_on.set()
-                wait(request)
+                wait(request, patience)
             raise KeyboardInterrupt
-        wait(request)
+        return wait(request, patience)
 
     monkeypatch.setattr(Number, "_wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -123,7 +127,7 @@ def test_who_leaves_the_line_holds_nobody_up(monkeypatch, told_to_lead: bool) ->
     doubling.finish()
     assert doubling.outcomes == {0: 0, 2: 4}
     assert doubling.groups == [[0], [2]]
-    assert doubling.lineup.enter(Number(5)) == 10
+    assert doubling.lineup.enter(Number(5))
 
 
 def test_it_closes_once_everybody_who_waits_has_been_served() -> None:
@@ -137,3 +141,81 @@ def test_it_closes_once_everybody_who_waits_has_been_served() -> None:
     doubling.finish()
     assert doubling.outcomes == {0: 0, 1: 2}
     assert len(closed) == 1
+
+
+def test_who_loses_patience_leaves_and_is_not_served() -> None:
+    doubling = Doubling()
+    doubling.start(0)
+    doubling.patience = 0.05
+    doubling.call(1)
+    assert doubling.outcomes == {1: "left"}
+    doubling.finish()
+    assert doubling.groups == [[0]]
+
+
+def test_who_is_being_served_does_not_leave(monkeypatch) -> None:
+    doubling = Doubling()
+    wait = Number._wait
+
+    def impatient(request: Number, patience: float) -> bool:
+        if request.value != 2 or patience == -1:
+            return wait(request, -1)
+        while doubling.groups[-1] != [1, 2]:
+            pass
+        return False
+
+    monkeypatch.setattr(Number, "_wait", impatient)
+    doubling.patience = 1
+    doubling.start(0, 1, 2)
+    doubling.finish()
+    assert doubling.groups == [[0], [1, 2]]
+    assert doubling.outcomes == {0: 0, 1: 2, 2: 4}
+
+
+def test_who_went_while_it_was_served_is_not_told_to_lead(monkeypatch) -> None:
+    doubling = Doubling()
+    ghost, wait = Number(7), Number._wait
+    gone = threading.Event()
+
+    def interrupted(request: Number, patience: float) -> bool:
+        if request is ghost:
+            while doubling.groups[-1] != [1, 7, 2]:
+                pass
+            raise KeyboardInterrupt
+        return wait(request, patience)
+
+    def interrupt(group: list[Number]) -> None:
+        if len(group) > 1:
+            assert gone.wait(10)
+            raise KeyboardInterrupt
+
+    def enter() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            doubling.lineup.enter(ghost)
+        gone.set()
+
+    monkeypatch.setattr(Number, "_wait", interrupted)
+    doubling.interrupt = interrupt
+    doubling.start(0, 1)
+    doubling.threads.append(threading.Thread(target=enter))
+    doubling.threads[-1].start()
+    while len(doubling.lineup._waiting) < 2:
+        pass
+    doubling.start(2)
+    doubling.finish()
+    assert isinstance(doubling.outcomes.pop(1), KeyboardInterrupt)
+    assert doubling.outcomes == {0: 0, 2: 4}
+    assert doubling.groups == [[0], [1, 7, 2], [2]]
+
+
+def test_a_failure_at_the_end_keeps_nobody_waiting() -> None:
+    doubling = Doubling()
+
+    def fail() -> None:
+        raise OSError("cannot close")
+
+    doubling.start(0, 1, 2)
+    doubling.lineup.close(fail)
+    doubling.finish()
+    assert (doubling.outcomes[0], doubling.outcomes[2]) == (0, 4)
+    assert isinstance(doubling.outcomes[1], OSError)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mlgate_tracking.entities import Fence, Metric
-from mlgate_tracking.errors import PermissionDenied, ResourceDoesNotExist, StaleAttempt, TemporarilyUnavailable
+from mlgate_tracking.errors import InternalError, PermissionDenied, ResourceDoesNotExist, StaleAttempt
 from mlgate_tracking.store.database import Work
 from mlgate_tracking.store.points import PointWriter
+from mlgate_tracking.store.run_rows import find_run
 from mlgate_tracking.store.sql import SqlStore
+from mlgate_tracking.store.transaction import Transaction
+from tests.support.databases import MariaDB, PostgreSQL
 
 
 class Crowd:
@@ -38,7 +42,7 @@ class Crowd:
         expected = len(self._threads)
         self._threads.append(threading.Thread(target=outcome))
         self._threads[-1].start()
-        while not lineup._led or len(lineup._waiting) < expected:
+        while lineup._leader is None or len(lineup._waiting) < expected:
             pass
 
     def finish(self) -> dict[str, object]:
@@ -138,22 +142,66 @@ def test_what_the_database_refuses_fails_alone(store: SqlStore, crowd: Crowd) ->
     assert steps(store, run_id) == [1, 2]
 
 
-def test_a_database_that_is_away_is_not_asked_again_for_each(store: SqlStore, crowd: Crowd, monkeypatch) -> None:
+def test_what_would_go_wrong_for_each_is_not_tried_again_for_each(store: SqlStore, crowd: Crowd, monkeypatch) -> None:
     run_id = store.create_run("0").info.run_id
     asked: list[int] = []
 
-    def away(_work: object, **_options: object) -> None:
+    def full(_work: object, **_options: object) -> None:
         asked.append(1)
-        raise TemporarilyUnavailable("the database is away, try again")
+        cause = sqlite3.OperationalError("database or disk is full")
+        cause.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise InternalError("the database cannot write, make room on its disk") from cause
 
     crowd.call("first", lambda: store.log_batch(run_id, metrics=[point(1.0)]))
     for name in ("second", "third"):
         crowd.call(name, lambda: store.log_batch(run_id, metrics=[point(2.0)]))
-    monkeypatch.setattr(store.database, "write", away)
+    monkeypatch.setattr(store.database, "write", full)
     outcomes = crowd.finish()
     assert outcomes.pop("first") is None
-    assert all(isinstance(outcome, TemporarilyUnavailable) for outcome in outcomes.values())
+    assert all(isinstance(outcome, InternalError) for outcome in outcomes.values())
+    assert len({id(outcome) for outcome in outcomes.values()}) == len(outcomes) == 2
     assert len(asked) == 1
+
+
+def test_a_store_that_closes_serves_who_came_before(store: SqlStore, crowd: Crowd, tmp_path: Path) -> None:
+    run_id = store.create_run("0").info.run_id
+    for number in range(4):
+        crowd.call(f"{number}", lambda n=number: store.log_batch(run_id, metrics=[point(n, n)]))
+    closing = threading.Thread(target=store.close)
+    closing.start()
+    while store.point_writer._lineup._at_end is None:
+        pass
+    assert set(crowd.finish().values()) == {None}
+    closing.join(10)
+    with SqlStore(f"sqlite:///{tmp_path}/store.db") as again:
+        assert steps(again, run_id) == [0, 1, 2, 3]
+
+
+@pytest.mark.database
+def test_a_row_that_is_held_keeps_nobody_else_waiting(server: PostgreSQL | MariaDB) -> None:
+    uri = server.create()
+    with SqlStore(uri) as store, SqlStore(uri) as other, ThreadPoolExecutor(20) as threads:
+        step = store.open_step_run("step", experiment_id="0")
+        held, free = step.run.info.run_id, store.create_run("0").info.run_id
+        view = store.fenced(Fence(held, step.attempt))
+        locked, let_go = threading.Event(), threading.Event()
+
+        def hold(tx: Transaction) -> None:
+            find_run(tx, held, tx.dialect.for_update)
+            locked.set()
+            assert let_go.wait(30)
+
+        holding = threads.submit(other.write, hold)
+        assert locked.wait(10)
+        waiting = [threads.submit(view.log_batch, held, metrics=[point(n, n)]) for n in range(3)]
+        others = [threads.submit(store.log_batch, free, metrics=[point(n, n)]) for n in range(6)]
+        for written in others:
+            written.result(20)
+        assert not any(written.done() for written in waiting)
+        let_go.set()
+        for written in [holding, *waiting]:
+            written.result(20)
+        assert (steps(store, held), steps(store, free)) == ([0, 1, 2], [0, 1, 2, 3, 4, 5])
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ SQLAlchemy expressions. Text costs a tenth of an expression per call and keeps S
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -58,6 +58,10 @@ class Dialect:
 
     def streaming(self, _raw: Any) -> AbstractContextManager[object]:
         """Let the connection send statements before the ones ahead of them are answered; an error comes at the end."""
+        return nullcontext()
+
+    def short_waits(self, _raw: Any) -> AbstractContextManager[object]:
+        """Within a transaction: let a row lock that is not to be had fail as BUSY within a second."""
         return nullcontext()
 
     def insert(self, table: str, columns: Sequence[str]) -> str:
@@ -130,6 +134,11 @@ class PostgreSQL(Dialect):
         # An old client library of PostgreSQL's own does not know it.
         return raw.pipeline() if not self.near and psycopg.Pipeline.is_supported() else nullcontext()
 
+    @contextmanager
+    def short_waits(self, raw: Any) -> Iterator[None]:
+        raw.cursor().execute("SET LOCAL lock_timeout = '250ms'")
+        yield
+
     def insert_returning(self, table: str, columns: Sequence[str], key: str) -> str:
         return f"{self.insert(table, columns)} RETURNING {key}"
 
@@ -140,6 +149,8 @@ class PostgreSQL(Dialect):
 
     def among(self, column: str, values: Sequence[int] | Sequence[str]) -> tuple[str, dict[str, Any]]:
         # One text however many the values are, so that its plan is kept.
+        if len(values) == 1:
+            return f"{column} = :among", {"among": values[0]}
         kind = "text" if isinstance(values[0], str) else "bigint"
         return f"{column} = ANY(:among::{kind}[])", {"among": list(values)}
 
@@ -149,6 +160,8 @@ class PostgreSQL(Dialect):
         if not isinstance(error, psycopg.Error):
             return Trouble.OTHER
         state = error.sqlstate or ""
+        if state == "26000" or (state == "0A000" and "cached plan" in str(error)):
+            return Trouble.AWAY  # what was prepared went with a change of the schema: on a new connection it is not
         if state in ("40001", "40P01", "23505"):
             return Trouble.RETRY
         if state.startswith(_POSTGRESQL_AWAY):
@@ -171,8 +184,20 @@ class MySQL(Dialect):
     def text(self, sql: str) -> str:
         return _percent_placeholders(sql)
 
+    @contextmanager
+    def short_waits(self, raw: Any) -> Iterator[None]:
+        cursor = raw.cursor()
+        cursor.execute("SET SESSION innodb_lock_wait_timeout = 1")
+        try:
+            yield
+        finally:
+            cursor.execute("SET SESSION innodb_lock_wait_timeout = DEFAULT")
+
     def write_rows(self, cursor: Any, sql: str, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         cursor.executemany(self.text(sql), rows)  # the driver makes one statement of them
+
+    def among(self, column: str, values: Sequence[int] | Sequence[str]) -> tuple[str, dict[str, Any]]:
+        return f"{column} IN :among", {"among": tuple(values)}  # the driver writes the list
 
     def insert_missing(self, table: str, columns: Sequence[str], conflict: Sequence[str]) -> str:
         # Not INSERT IGNORE: that also swallows values that are too long.
@@ -233,7 +258,7 @@ def _from_arrays(sql: str, table: str, columns: tuple[str, ...]) -> str:
     return _VALUES.sub(f"SELECT * FROM unnest({arrays})", sql, count=1)
 
 
-@cache
+@lru_cache(1000)
 def _percent_placeholders(sql: str) -> str:
     return _PLACEHOLDER.sub(r"%(\1)s", sql.replace("%", "%%"))
 

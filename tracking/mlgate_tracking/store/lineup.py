@@ -26,12 +26,13 @@ class Request:
         self.error: BaseException | None = None
         self.settled = False
         self._done = False
+        self._left = False
         self._wakened = threading.Lock()
         self._wakened.acquire()
 
-    def _wait(self) -> None:
-        """Until somebody did our work, or it is our turn to lead."""
-        self._wakened.acquire()
+    def _wait(self, patience: float) -> bool:
+        """Until somebody did our work, or it is our turn to lead; whether it was within so many seconds (-1: any)."""
+        return self._wakened.acquire(timeout=patience)
 
     def _wake(self) -> None:
         self._wakened.release()
@@ -54,75 +55,95 @@ class Lineup(Generic[R]):
         self._owner = owner
         self._mutex = threading.Lock()
         self._waiting: deque[R] = deque()
-        self._led = False
-        self._next: R | None = None
-        """Who was told to lead and has not begun."""
+        self._leader: R | None = None
+        """Who leads, or was told to and has not begun."""
         self._at_end: Callable[[], None] | None = None
 
-    def enter(self, request: R) -> Any:
-        """The result of a request, once it has been served."""
-        with self._mutex:
-            if self._at_end is not None:
-                raise RuntimeError(f"{self._owner} is closed")
-            self._waiting.append(request)
-            leads, self._led = not self._led, True
-        if not leads:
-            try:
-                request._wait()
-            except BaseException:  # interrupted
-                self._leave(request)
-                raise
-        if not request._done:
-            self._lead(request)
+    def enter(self, request: R, patience: float = -1) -> bool:
+        """Have a request served, and raise its error if it has one.
+
+        Args:
+            patience: seconds after which a caller leaves whose turn has not come; -1: it stays.
+
+        Returns:
+            Whether the request was served; False if its caller has left the line.
+        """
+        try:
+            with self._mutex:
+                if self._at_end is not None:
+                    raise RuntimeError(f"{self._owner} is closed")
+                self._waiting.append(request)
+                leads = self._leader is None
+                if leads:
+                    self._leader = request
+            if not leads and not request._wait(patience):
+                if self._leave(request, gone=False):
+                    return False
+                request._wait(-1)
+            if not request._done:
+                self._lead(request)
+        except BaseException:  # interrupted, most likely
+            self._leave(request, gone=True)
+            raise
         if request.error is not None:
             try:
                 raise request.error
             finally:
                 request.error = None  # no reference cycle through the traceback
-        return request.result
+        return True
 
     def close(self, at_end: Callable[[], None]) -> None:
         """Let nobody in any more, and call `at_end` once everybody who waits has been served. Safe to call twice."""
         with self._mutex:
             self._at_end = at_end
-            if not self._led:  # else whoever leads calls it when the line has gone
+            if self._leader is None:  # else whoever leads calls it when the line has gone
                 at_end()
 
-    def _leave(self, request: R) -> None:
+    def _leave(self, request: R, *, gone: bool) -> bool:
+        """Go without being served; False if that is too late, because somebody is at it.
+
+        Args:
+            gone: the caller goes in any case.
+        """
         with self._mutex:
-            if request in self._waiting:  # else it is being served
+            request._left = gone
+            waits = request in self._waiting
+            if waits:
                 self._waiting.remove(request)
-                if request is self._next:
-                    self._hand_on()
+            if request is self._leader:
+                self._hand_on()
+            return waits
 
     def _lead(self, own: R) -> None:
         """Serve everybody who waits, then hand the lead on."""
-        with self._mutex:
-            self._next = None
-            group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._largest))]
+        group: list[R] = []
         try:
+            with self._mutex:
+                group.extend(self._waiting.popleft() for _ in range(min(len(self._waiting), self._largest)))
             self._serve(group)
         except BaseException:
             # We were interrupted (control-C, exit). Whoever was not answered yet goes back to the head of the line.
             with self._mutex:
-                self._waiting.extendleft(other for other in reversed(group) if other is not own and not other.settled)
-            group = [request for request in group if request is own or request.settled]
+                again = [each for each in group if each is not own and not each.settled and not each._left]
+                self._waiting.extendleft(reversed(again))
+            group = [each for each in group if each not in again]
             raise
         finally:
             for request in group:
                 request._done = True
-            with self._mutex:
-                self._hand_on()
-            for request in group:
-                if request is not own:
-                    request._wake()
+            try:
+                with self._mutex:
+                    self._hand_on()
+            finally:
+                for request in group:
+                    if request is not own:
+                        request._wake()
 
     def _hand_on(self) -> None:
         """Wake whoever leads next; call it with the mutex held."""
-        self._next = self._waiting[0] if self._waiting else None
-        self._led = self._next is not None
-        if self._next is not None:
-            self._next._wake()
+        self._leader = self._waiting[0] if self._waiting else None
+        if self._leader is not None:
+            self._leader._wake()
         elif self._at_end is not None:
             self._at_end()
 

@@ -1,17 +1,19 @@
 """Small writes of metrics from several clients at once, as the statements of one.
 
 A metric that is logged alone is five exchanges with the database. Sixteen clients who log one each get by with the same
-five: their runs are looked up together, their points and latest values are written together, and one commit makes
-all of it durable. Each of them still hears of its own mistakes only.
+five: their runs are looked up together, their points and latest values are written together, and one commit makes all
+of it durable. Each of them still hears of its own mistakes only, and nobody waits long for a row that concerns another.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 from mlgate_tracking.entities import Fence, Metric
 from mlgate_tracking.errors import TrackingError
 from mlgate_tracking.store.database import Database
+from mlgate_tracking.store.dialects import Trouble, driver_error
 from mlgate_tracking.store.keys import KeyTable
 from mlgate_tracking.store.lineup import Lineup, Request
 from mlgate_tracking.store.metrics import write_metrics
@@ -22,6 +24,11 @@ from mlgate_tracking.store.transaction import Transaction
 SMALL = 50
 """Points of a write that lines up; larger ones are worth a transaction and a connection of their own."""
 LARGEST_GROUP = 256
+TURN = 1.0
+"""Seconds after which a write that is still in the line goes alone: somebody ahead may be waiting for a lock."""
+
+_SHARED = frozenset({Trouble.AWAY, Trouble.FULL, Trouble.REFUSED})
+"""What goes wrong for a whole group and would for each one alone."""
 
 
 class _Write(Request):
@@ -30,6 +37,8 @@ class _Write(Request):
         self.run_id = run_id
         self.fence = fence
         self.points = points
+        self.alone = False
+        """The group failed for what may be somebody else's reason: to be written in a transaction of its own."""
 
 
 class PointWriter:
@@ -57,20 +66,42 @@ class PointWriter:
             InvalidParameterValue: the run is deleted.
             PermissionDenied: the run is not one of the attempt's own.
         """
-        self._lineup.enter(_Write(run_id, fence, points))
+        request = _Write(run_id, fence, points)
+        if not self._lineup.enter(request, TURN) or request.alone:
+            self._database.write(lambda tx: self._write(tx, [request]), streamed=True)
+            if request.error is not None:
+                raise request.error
+
+    def close(self) -> None:
+        """Let nobody in any more, and wait until everybody who came has been served."""
+        served = threading.Event()
+        self._lineup.close(served.set)
+        served.wait()
 
     def _serve(self, group: list[_Write]) -> None:
         try:
-            self._database.write(lambda tx: self._write(tx, group), streamed=True)
+            self._database.write(lambda tx: self._write_together(tx, group), streamed=True)
         except Exception as error:
-            if len(group) > 1 and not isinstance(error, TrackingError):
-                for request in group:  # one of them holds what the database refuses; each goes alone
-                    self._serve([request])
-                return
             for request in group:
-                request.error = error
+                request.error = None
+                if len(group) == 1:
+                    request.error = error
+                elif isinstance(error, TrackingError) and self._trouble(error) in _SHARED:
+                    request.error = type(error)(error.message)  # each its own: a traceback belongs to one thread
+                else:
+                    request.alone = True
         for request in group:
             request.settled = True
+
+    def _trouble(self, error: TrackingError) -> Trouble:
+        return self._database.dialect.trouble(driver_error(error.__cause__ or error))
+
+    def _write_together(self, tx: Transaction, group: Sequence[_Write]) -> None:
+        if len(group) == 1:
+            self._write(tx, group)
+            return
+        with tx.short_waits():  # for a row that somebody holds, nobody else need wait
+            self._write(tx, group)
 
     def _write(self, tx: Transaction, group: Sequence[_Write]) -> None:
         attempts = _attempts(tx, {request.fence.run_id for request in group if request.fence is not None})
@@ -86,6 +117,7 @@ class PointWriter:
                 request.error = error
             else:
                 accepted.append((row, request.points))
+        accepted.sort(key=lambda each: each[0].run_pk)  # in one order everywhere, for the same reason as below
         write_metrics(tx, self._keys, accepted)
 
 
@@ -98,4 +130,4 @@ def _attempts(tx: Transaction, run_ids: set[str]) -> dict[str, int]:
     return dict(tx.rows(f"SELECT run_id, attempt FROM runs WHERE {among} ORDER BY run_id{lock}", params))
 
 
-__all__ = ["LARGEST_GROUP", "SMALL", "PointWriter"]
+__all__ = ["LARGEST_GROUP", "SMALL", "TURN", "PointWriter"]

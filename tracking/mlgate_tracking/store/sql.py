@@ -93,6 +93,7 @@ class SqlStore(
 
     def close(self) -> None:
         if not self._is_view:
+            self.point_writer.close()
             self.database.close()
 
 

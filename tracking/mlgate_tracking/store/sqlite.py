@@ -162,7 +162,9 @@ class SQLiteDatabase(Database):
     # --- writing ------------------------------------------------------------------------------------------------
 
     def _write(self, work: Work[T], _streamed: bool) -> T:
-        result: T = self._lineup.enter(_Commit(work))
+        request = _Commit(work)
+        self._lineup.enter(request)
+        result: T = request.result
         return result
 
     def _commit(self, group: list[_Commit]) -> None:
@@ -186,8 +188,7 @@ class SQLiteDatabase(Database):
         try:
             raw.execute("BEGIN IMMEDIATE")
             request.result = request.work(transaction)
-            raw.execute("COMMIT")
-            request.settled = True
+            _commit(raw, [request])
             transaction.committed()
         except Exception as error:
             request.error = error
@@ -211,13 +212,12 @@ class SQLiteDatabase(Database):
                         raise
                     raw.execute("ROLLBACK TO request")
                 raw.execute("RELEASE request")
-            raw.execute("COMMIT")
+            _commit(raw, group)
         except Exception:
             return False
         finally:
             _roll_back(raw)
         for request in group:
-            request.settled = True
             if request.error is None and request.transaction is not None:
                 request.transaction.committed()
         return True
@@ -229,9 +229,9 @@ class SQLiteDatabase(Database):
             raise RuntimeError(f"the store {self.path} is closed")
 
     def close(self) -> None:
+        self._closed = True
         while self._readers:
             self._readers.pop().close()
-        self._closed = True
         self._lineup.close(self._close_writer)
 
     def _close_writer(self) -> None:
@@ -239,6 +239,20 @@ class SQLiteDatabase(Database):
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _commit(raw: sqlite3.Connection, group: list[_Commit]) -> None:
+    """Commit the work of a group, and settle it even when control-C came while the disk was waited for."""
+    try:
+        raw.execute("COMMIT")
+    except Exception:
+        raise
+    except BaseException:
+        for request in group:
+            request.settled = not raw.in_transaction
+        raise
+    for request in group:
+        request.settled = True
 
 
 def _roll_back(raw: sqlite3.Connection) -> None:

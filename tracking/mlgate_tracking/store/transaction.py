@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,10 @@ class Transaction:
         else:
             self.dialect.write_rows(cursor, sql, table, rows)
         cursor.close()
+
+    def short_waits(self) -> AbstractContextManager[object]:
+        """Fail soon, as `Trouble.BUSY`, when a row that is to be locked or changed is held by somebody else."""
+        return self.dialect.short_waits(self._raw)
 
     # --- after the commit -------------------------------------------------------------------------------------------
 
