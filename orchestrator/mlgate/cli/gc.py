@@ -48,9 +48,9 @@ def gc(
     before = now() + 1 - int(age * 1000)
     with SqlStore(uri) as store:
         garbage = find_garbage(store, deleted_before=before, experiment_ids=experiment_ids)
-        goes = [item for item in garbage if item.needed_by is None]
+        goes = [item for item in garbage if item.stays is None]
         if dry_run:
-            removed, kept = goes, [item for item in garbage if item.needed_by is not None]
+            removed, kept = goes, [item for item in garbage if item.stays is not None]
         else:
             if goes and not yes and not as_json:
                 click.confirm(f"Remove {_words(goes)} for good?", abort=True)
@@ -60,8 +60,8 @@ def gc(
         print_json({"removed": [asdict(item) for item in removed], "kept": [asdict(item) for item in kept]})
         return
     rows = [("goes" if dry_run else "removed", item.kind, item.name, "") for item in removed]
-    rows += [("stays", item.kind, item.name, item.needed_by or "in use") for item in kept]
-    print_table(["", "kind", "name", "needed by"], rows, empty="nothing was deleted")
+    rows += [("stays", item.kind, item.name, item.stays or "") for item in kept]
+    print_table(["", "kind", "name", "because"], rows, empty="nothing was deleted")
 
 
 def _words(items: Sequence[Garbage]) -> str:

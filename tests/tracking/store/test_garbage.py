@@ -88,10 +88,71 @@ def test_a_run_that_a_live_version_is_made_of_stays(store: SqlStore, artifacts: 
     store.delete_run(run_id)
     done = sweep(store, artifacts)
     assert names(done.removed) == []
-    assert [(item.name, item.needed_by) for item in done.kept] == [(run_id, "iris version 1")]
+    assert [(item.name, item.stays) for item in done.kept] == [(run_id, "iris version 1")]
     assert files(artifacts) == [run_id]
     store.delete_model_version("iris", 1)
     assert names(sweep(store, artifacts).removed) == [("run", run_id)]
+
+
+@pytest.mark.parametrize(
+    ("root", "source"),
+    [
+        ("mlflow-artifacts:/0", "mlflow-artifacts:///0/{run}/artifacts/model"),
+        ("mlflow-artifacts:/0", "mlflow-artifacts:/0/{run}/artifacts/./model"),
+        ("/data/0", "file:///data/0/{run}/artifacts/model"),
+        ("file:///data/0", "/data//0/{run}/artifacts/model"),
+        ("http://host/api/2.0/mlflow-artifacts/artifacts/0", "mlflow-artifacts:/0/{run}/artifacts/model"),
+        ("mlflow-artifacts:/0", "https://h/x/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/model"),
+        ("mlflow-artifacts:/0", "mlflow-artifacts://host:5000/0/{run}/artifacts/model"),
+    ],
+)
+def test_files_of_a_live_version_stay_however_their_place_is_written(store: SqlStore, root: str, source: str) -> None:
+    experiment_id = store.create_experiment("elsewhere", artifact_location=root)
+    run_id = store.create_run(experiment_id).info.run_id
+    store.create_registered_model("iris")
+    store.create_model_version("iris", "s3://bucket/model")
+    # As an import writes it: without the run, in any spelling.
+    values = {"location": source.format(run=run_id)}
+    store.write(lambda tx: tx.change("UPDATE model_versions SET storage_location = :location", values))
+    store.delete_run(run_id)
+    assert [item.stays for item in find_garbage(store, deleted_before=now() + 1)] == ["iris version 1"]
+
+
+def test_a_run_and_a_logged_model_that_a_live_version_names_stay(store: SqlStore) -> None:
+    run_id = store.create_run("0").info.run_id
+    model = store.create_logged_model("0", name="model", source_run_id=run_id)
+    below_the_run = store.create_logged_model("0", name="other", source_run_id=run_id)
+    store.create_registered_model("iris")
+    store.create_model_version("iris", "s3://bucket/model", run_id=run_id, model_id=model.model_id)
+    store.create_model_version("iris", f"runs:/{run_id}/other", run_id=run_id)
+    store.delete_run(run_id)
+    store.delete_logged_model(model.model_id)
+    store.delete_logged_model(below_the_run.model_id)
+    assert [(item.name, item.stays) for item in find_garbage(store, deleted_before=now() + 1)] == [
+        (run_id, "iris version 1"),
+        (model.model_id, "iris version 1"),
+        (below_the_run.model_id, "iris version 2"),
+    ]
+
+
+def test_what_a_version_was_made_of_meanwhile_stays(store: SqlStore, artifacts: Path) -> None:
+    run_id = a_run(store, artifacts)
+    store.delete_run(run_id)
+    found = find_garbage(store, deleted_before=now() + 1)
+    store.create_registered_model("iris")
+    store.create_model_version("iris", f"runs:/{run_id}/model", run_id=run_id)
+    done = collect(store, found, lambda _uri: pytest.fail("files removed"), now() + 1)
+    assert [(item.name, item.stays) for item in done.kept] == [(run_id, "iris version 1")]
+
+
+def test_the_default_experiment_stays(store: SqlStore, artifacts: Path) -> None:
+    run_id = a_run(store, artifacts)
+    store.delete_experiment("0")
+    done = sweep(store, artifacts)
+    assert names(done.removed) == [("run", run_id)]
+    assert [(item.name, item.stays) for item in done.kept] == [("Default", "every store has it")]
+    store.restore_experiment("0")
+    assert store.create_run("0").info.experiment_id == "0"
 
 
 def test_a_deleted_experiment_goes_with_its_runs_and_models(store: SqlStore, artifacts: Path) -> None:
@@ -116,7 +177,7 @@ def test_an_experiment_with_a_run_that_stays_stays_too(store: SqlStore, artifact
     store.create_model_version("iris", f"runs:/{run_id}/model", run_id=run_id)
     store.delete_experiment(experiment_id)
     done = sweep(store, artifacts)
-    assert names(done.kept) == [("run", run_id), ("experiment", "old")]
+    assert [(item.name, item.stays) for item in done.kept] == [(run_id, "iris version 1"), ("old", f"run {run_id}")]
     assert store.get_run(run_id).info.experiment_id == experiment_id
 
 

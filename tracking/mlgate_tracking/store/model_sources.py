@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from mlgate_tracking.errors import InvalidParameterValue
@@ -89,20 +92,43 @@ def read_source(source: str) -> Source:
     return Inside(source) if scheme in _HOST_SCHEMES else Stored(source)
 
 
+class Place(NamedTuple):
+    """Where a URI or path points to, however it is written."""
+
+    scheme: str
+    host: str
+    path: str
+
+
 def contains(root: str, source: str) -> bool:
     """Whether `source` is `root` or lies below it; both are URIs or paths of one kind."""
-    outer, inner = _place(root), _place(source)
-    return outer[:2] == inner[:2] and (inner[2] == outer[2] or inner[2].startswith(outer[2].rstrip("/") + "/"))
+    return place(root) in places_above(source)
 
 
-def _place(uri: str) -> tuple[str, str, str]:
-    """(scheme, host, normal path)."""
+def places_above(uri: str) -> Iterator[Place]:
+    """The place that a URI names and every folder that it lies in."""
+    inner = place(uri)
+    yield inner
+    for folder in PurePosixPath(inner.path).parents:
+        yield inner._replace(path=str(folder))
+
+
+def place(uri: str) -> Place:
+    """
+    Raises:
+        InvalidParameterValue: it is no URI and no path.
+    """
     decoded = _decoded(uri)
     if not _SCHEME.match(uri):
-        return "file", "", posixpath.normpath(decoded)
+        return Place("file", "", _normal(decoded))
     parts = _split(decoded)
-    path = posixpath.normpath("/" + parts.path.lstrip("/"))
-    return parts.scheme.lower(), parts.netloc, path
+    scheme, host = parts.scheme.lower(), parts.netloc.lower()
+    return Place(scheme, "" if (scheme, host) == ("file", "localhost") else host, _normal("/" + parts.path))
+
+
+def _normal(path: str) -> str:
+    path = posixpath.normpath(path)
+    return "/" + path.lstrip("/") if path.startswith("/") else path
 
 
 def _read_models(source: str) -> Source:
@@ -150,9 +176,12 @@ __all__ = [
     "OfLoggedModel",
     "OfRun",
     "OfVersion",
+    "Place",
     "Source",
     "Stored",
     "contains",
     "invalid",
+    "place",
+    "places_above",
     "read_source",
 ]
