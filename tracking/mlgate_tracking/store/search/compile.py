@@ -76,18 +76,24 @@ class Subject:
     attributes: Mapping[str, sa.Column[Any]]
     keyed: Mapping[Kind, Keyed]
 
-    def condition(self, comparison: Comparison, dialect: str) -> Condition:
-        """Rows for which the comparison holds; an absent key makes everything but IS NULL false."""
+    def condition(self, comparison: Comparison, dialect: str, *, row: sa.ColumnElement[int] | None = None) -> Condition:
+        """Rows for which the comparison holds; an absent key makes everything but IS NULL false.
+
+        Args:
+            row: the key by which it is looked up for each row (see `exists`), if not to be had in any other way.
+        """
         field = comparison.field
         if field.kind is Kind.ATTRIBUTE:
             return column_condition(self.attributes[field.key], comparison, dialect)
         keyed = self.keyed[field.kind]
-        mine = sa.select(sa.literal(1)).where(keyed.table.c[keyed.owner] == self.key, keyed.of(field.key))
+        by_row = row is not None
+        owner = self.key if row is None else row
+        mine = sa.select(sa.literal(1)).where(keyed.table.c[keyed.owner] == owner, keyed.of(field.key))
         if comparison.operator is Operator.IS_NULL:
-            return ~sa.exists(mine)
-        if comparison.operator is Operator.IS_NOT_NULL:
-            return sa.exists(mine)
-        return sa.exists(mine.where(keyed.value_matches(comparison, dialect)))
+            return ~exists(mine, dialect, by_row=by_row)
+        if comparison.operator is not Operator.IS_NOT_NULL:
+            mine = mine.where(keyed.value_matches(comparison, dialect))
+        return exists(mine, dialect, by_row=by_row)
 
     def term(self, ordering: Ordering, dialect: str) -> Term:
         """The sort key of an attribute or a keyed text; rows without a value come last in both directions."""
@@ -128,16 +134,27 @@ def collated(value: Expression, dialect: str) -> Expression:
     return sa.collate(value, "C") if dialect == "postgresql" and isinstance(value.type, sa.String) else value
 
 
-def apart(conditions: Iterable[Condition], dialect: str) -> list[Condition]:
-    """The conditions, each one opaque when they are many.
+def exists(found: sa.Select[Any], dialect: str, *, by_row: bool) -> Condition:
+    """Whether there is such a row.
+
+    Args:
+        by_row: it is to be looked up for each row of the statement around it. PostgreSQL would otherwise rather begin
+            with all such rows, or gather them first, even if they are a million and it needs a hundred.
+    """
+    # With an offset, it leaves a subquery where it is.
+    return sa.exists(found.offset(sa.literal_column("0")) if by_row and dialect == "postgresql" else found)
+
+
+def apart(conditions: Iterable[Condition], dialect: str, many: int = MANY) -> list[Condition]:
+    """The conditions, as a single opaque one when they are more than `many`.
 
     A server's planner turns every subquery into a join and weighs the orders of those joins: seconds for twenty, hours
-    for a hundred. It does not look into a CASE.
+    for a hundred. It does not look into a CASE, and takes for granted that half of the rows pass.
     """
     listed = list(conditions)
-    if dialect == "sqlite" or len(listed) <= MANY:
+    if dialect == "sqlite" or len(listed) <= many:
         return listed
-    return [sa.case((condition, 1), else_=0) == 1 for condition in listed]
+    return [sa.case((sa.and_(*listed), sa.true()), else_=sa.false())]
 
 
 def key_id(name: str) -> sa.ScalarSelect[int]:
@@ -294,6 +311,7 @@ __all__ = [
     "apart",
     "attribute",
     "column_condition",
+    "exists",
     "integer_id",
     "joined",
     "key_id",

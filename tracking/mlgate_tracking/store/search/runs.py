@@ -33,6 +33,7 @@ from mlgate_tracking.store.search.compile import (
     apart,
     attribute,
     column_condition,
+    exists,
     integer_id,
     joined,
     key_id,
@@ -385,19 +386,31 @@ class _Search:
         statement = statement.where(
             segment.table.c.experiment_id == experiment, *segment.conditions, *self._lifecycle()
         )
-        statement = statement.where(*self._checks(segment))
+        checks = apart(self._checks(segment), self._dialect, many=0)
+        statement = statement.where(*self._narrowing(segment), *checks)
         if position is not None:
             skipped = len(columns) - len(sorted_by)
             statement = statement.where(after([Term(tuple(sorted_by))], position[skipped:]))
         return statement
 
-    def _checks(self, segment: _Segment) -> Iterator[Condition]:
-        """The comparisons; one with the metric that is walked narrows the walk itself."""
+    def _narrowing(self, segment: _Segment) -> Iterator[Condition]:
+        """The comparisons with what is walked: they shorten the walk."""
         for comparison in self._comparisons:
-            if segment.table is latest_metrics and comparison.field == self._orderings[0].field:
-                yield _metric_condition(latest_metrics, comparison)
-            else:
-                yield condition(comparison, self._dialect, walked=segment.first)
+            if self._narrows(comparison, segment):
+                if segment.table is latest_metrics:
+                    yield _metric_condition(latest_metrics, comparison)
+                else:
+                    yield condition(comparison, self._dialect, walked=segment.first)
+
+    def _checks(self, segment: _Segment) -> Iterator[Condition]:
+        """The other comparisons, looked at for each run on the way."""
+        for comparison in self._comparisons:
+            if not self._narrows(comparison, segment):
+                # By the key of what is walked: whatever else belongs to the run is only read for those that pass.
+                yield condition(comparison, self._dialect, row=segment.table.c.run_pk)
+
+    def _narrows(self, comparison: Comparison, segment: _Segment) -> bool:
+        return segment.first is not None and comparison.field == self._orderings[0].field
 
 
 def scan_is_shorter(collected: int, scanned: float, few: int) -> bool:
@@ -412,24 +425,34 @@ _kept_search = lru_cache(KEPT)(_Search)
 # --- conditions ---------------------------------------------------------------------------------------------------
 
 
-def condition(comparison: Comparison, dialect: str, walked: sa.ColumnElement[Any] | None = None) -> Condition:
-    """Runs for which the comparison holds; only the column that is `walked` may lead to an index."""
+def condition(
+    comparison: Comparison,
+    dialect: str,
+    *,
+    walked: sa.ColumnElement[Any] | None = None,
+    row: sa.ColumnElement[int] | None = None,
+) -> Condition:
+    """Runs for which the comparison holds; only the column that is `walked` may lead to an index.
+
+    Args:
+        row: see `Subject.condition`.
+    """
     kind = comparison.field.kind
+    run_pk, by_row = (runs.c.run_pk, False) if row is None else (row, True)
     if kind is Kind.METRIC:
-        mine = _CHECKED
-        return sa.exists(
-            sa.select(sa.literal(1)).where(
-                mine.c.run_pk == runs.c.run_pk,
-                mine.c.key_id == key_id(comparison.field.key),
-                _metric_condition(mine, comparison),
-            )
+        mine: sa.Select[Any] = sa.select(sa.literal(1)).where(
+            _CHECKED.c.run_pk == run_pk,
+            _CHECKED.c.key_id == key_id(comparison.field.key),
+            _metric_condition(_CHECKED, comparison),
         )
+        return exists(mine, dialect, by_row=by_row)
     if kind is Kind.DATASET:
-        return sa.exists(_dataset_inputs(comparison, dialect).where(dataset_inputs.c.run_pk == runs.c.run_pk))
+        mine = _dataset_inputs(comparison, dialect).where(dataset_inputs.c.run_pk == run_pk)
+        return exists(mine, dialect, by_row=by_row)
     if kind is Kind.ATTRIBUTE:
         column = SUBJECT.attributes[comparison.field.key]
         return column_condition(column if column is walked else unindexed(column, dialect), comparison, dialect)
-    return SUBJECT.condition(comparison, dialect)
+    return SUBJECT.condition(comparison, dialect, row=row)
 
 
 def _metric_condition(table: sa.FromClause, comparison: Comparison) -> Condition:
