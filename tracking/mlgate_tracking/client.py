@@ -81,7 +81,7 @@ def artifacts_destination_of(uri: str, artifacts_destination: str | None = None)
 
         raise InvalidParameterValue(
             f"store {kind}://...: name a place for artifacts, a directory or s3://, abfss:// or gs:// "
-            "(MLGATE_ARTIFACTS or --artifacts-destination)"
+            "(MLGATE_ARTIFACTS, or --artifacts-destination of server, gc and import)"
         )
     return os.path.join(os.path.dirname(os.path.abspath(path)), "artifacts")  # noqa: PTH100, PTH118, PTH120 - light
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 import click
 
+from mlgate.cli.destination import destination_option
 from mlgate.cli.output import json_option, print_json, print_table, store_option
 
 
@@ -24,6 +25,7 @@ def imports() -> None:
     metavar="PATH_OR_URI",
     help="Where the MLflow server kept proxied artifacts (its --artifacts-destination).",
 )
+@destination_option
 @click.option("--no-artifacts", is_flag=True, help="Leave all files where they are.")
 @click.option("--dry-run", is_flag=True, help="Read everything and look for conflicts, write nothing.")
 @store_option
@@ -31,6 +33,7 @@ def imports() -> None:
 def mlflow(
     source: str,
     artifacts_source: str | None,
+    artifacts_destination: str | None,
     no_artifacts: bool,
     dry_run: bool,
     tracking_uri: str | None,
@@ -42,13 +45,12 @@ def mlflow(
     is not touched.
     """
     from mlgate.cli.db import database_uri
-    from mlgate.settings import load_settings
     from mlgate_tracking.client import artifacts_destination_of
     from mlgate_tracking.store.mlflow_import import ArtifactPlan, import_mlflow, open_source
     from mlgate_tracking.store.sql import SqlStore
 
     uri = database_uri(tracking_uri)
-    destination = None if no_artifacts else artifacts_destination_of(uri, load_settings().artifacts_destination)
+    destination = None if no_artifacts else artifacts_destination_of(uri, artifacts_destination)
     with contextlib.closing(open_source(source)) as opened, SqlStore(uri) as store, _progress(as_json) as progress:
         plan = ArtifactPlan(destination, artifacts_source)
         report = import_mlflow(opened, store, plan, dry_run=dry_run, progress=progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlgate.cli.destination import destination_option
 from mlgate.errors import UsageError
 from mlgate.settings import load_settings
 
@@ -48,12 +49,7 @@ def _either(name: str) -> list[str]:
 @click.option(
     "--artifacts-only", envvar=_either("ARTIFACTS_ONLY"), is_flag=True, help="Serve artifacts and nothing else."
 )
-@click.option(
-    "--artifacts-destination",
-    envvar=_either("ARTIFACTS_DESTINATION"),
-    metavar="URI",
-    help="Where served artifacts lie: a directory, s3://, abfss://, wasbs:// or gs://.",
-)
+@destination_option
 @click.option(
     "-h",
     "--host",

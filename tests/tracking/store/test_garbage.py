@@ -9,9 +9,10 @@ import pytest
 from mlgate_tracking.artifacts import repository_for
 from mlgate_tracking.entities import Dataset, DatasetInput, Metric, Param, Tag
 from mlgate_tracking.errors import ResourceDoesNotExist
-from mlgate_tracking.store.garbage import Collected, collect, find_garbage
+from mlgate_tracking.store.garbage import Collected, collect, find_garbage, look_for_files
 from mlgate_tracking.store.sql import SqlStore
 from mlgate_tracking.store.values import now
+from tests.support import databases
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_a_deleted_experiment_goes_with_its_runs_and_models(store: SqlStore, art
     model = store.create_logged_model(experiment_id, name="model")
     put(artifacts, model.artifact_uri)
     store.delete_experiment(experiment_id)
-    done = sweep(store, artifacts, experiment_ids=(experiment_id,))
+    done = sweep(store, artifacts, experiment_ids=(int(experiment_id),))
     assert names(done.removed) == [("run", run_id), ("logged model", model.model_id), ("experiment", "old")]
     assert files(artifacts) == [moved]
     assert store.get_run(moved).param("p") == "1"
@@ -188,3 +189,29 @@ def test_what_was_restored_meanwhile_stays(store: SqlStore, artifacts: Path) -> 
     store.restore_run(run_id)
     done = collect(store, found, lambda _uri: pytest.fail("files removed"), now() + 1)
     assert names(done.kept) == [("run", run_id)]
+
+
+def test_what_has_files_that_cannot_be_reached_stays(store: SqlStore, artifacts: Path) -> None:
+    away = store.create_experiment("away", artifact_location="http://host/api/2.0/mlflow-artifacts/artifacts/1")
+    for run_id in (a_run(store, artifacts), store.create_run("0").info.run_id, store.create_run(away).info.run_id):
+        store.delete_run(run_id)
+    found = look_for_files(
+        find_garbage(store, deleted_before=now() + 1),
+        lambda uri: bool(repository_for(uri, destination=str(artifacts)).list().items),
+    )
+    assert [(item.files, item.stays is None) for item in found] == [(True, True), (False, True), (False, False)]
+    assert "its files cannot be reached: artifact location 'http://host/" in (found[2].stays or "")
+
+
+@pytest.mark.database
+def test_a_database_server_is_swept_too(server: databases.PostgreSQL | databases.MariaDB, artifacts: Path) -> None:
+    with SqlStore(server.create()) as store:
+        experiment_id = store.create_experiment("old")
+        run_id = a_run(store, artifacts, experiment_id)
+        model = store.create_logged_model(experiment_id, name="model")
+        store.delete_experiment(experiment_id)
+        assert names(sweep(store, artifacts).removed) == [
+            ("run", run_id),
+            ("logged model", model.model_id),
+            ("experiment", "old"),
+        ]

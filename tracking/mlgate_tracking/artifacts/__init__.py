@@ -229,6 +229,15 @@ def check_destination(destination: str) -> None:
         )
 
 
+def require_folder(destination: str, advice: str) -> None:
+    """Refuse a destination on the disk that is not there: it is a wrong one (`InvalidParameterValue`)."""
+    match = _SCHEME.match(destination)
+    if match is None or match.group(1).lower() == "file":
+        path = os.path.abspath(_local_path(destination))  # noqa: PTH100 - light
+        if not os.path.isdir(path):  # noqa: PTH112 - light
+            raise InvalidParameterValue(f"there is no folder {path}: {advice}")
+
+
 def _http(uri: str, _destination: str | None, client: ProxyClient | None) -> ArtifactRepository:
     from mlgate_tracking.artifacts.proxy import PROXY_ROOT, ProxyRepository
 
@@ -290,5 +299,6 @@ __all__ = [
     "check_destination",
     "is_proxied",
     "repository_for",
+    "require_folder",
     "subrepository",
 ]

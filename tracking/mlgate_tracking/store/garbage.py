@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from mlgate_tracking.errors import InvalidParameterValue
+from mlgate_tracking.errors import InvalidParameterValue, TrackingError
 from mlgate_tracking.store.model_sources import Place, places_above
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.transaction import Transaction
@@ -55,6 +55,7 @@ class Garbage:
         name: what users call it.
         artifact_uri: its files; None for an experiment, whose runs and models have them.
         stays: why it is kept; None for what goes.
+        files: whether any file of it was seen.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class Garbage:
     name: str
     artifact_uri: str | None
     stays: str | None = None
+    files: bool = False
 
 
 @dataclass(slots=True)
@@ -70,7 +72,7 @@ class Collected:
     kept: list[Garbage] = field(default_factory=list)
 
 
-def find_garbage(store: StorePart, *, deleted_before: int, experiment_ids: tuple[str, ...] = ()) -> list[Garbage]:
+def find_garbage(store: StorePart, *, deleted_before: int, experiment_ids: tuple[int, ...] = ()) -> list[Garbage]:
     """What was deleted before a time (milliseconds since the epoch), files-bearing things first.
 
     Args:
@@ -78,8 +80,22 @@ def find_garbage(store: StorePart, *, deleted_before: int, experiment_ids: tuple
     """
     chosen = ""
     if experiment_ids:
-        chosen = f" AND x.experiment_id IN ({', '.join(str(int(number)) for number in experiment_ids)})"
+        chosen = f" AND x.experiment_id IN ({', '.join(map(str, experiment_ids))})"
     return store.read(lambda tx: _find(tx, deleted_before, chosen))
+
+
+def look_for_files(garbage: list[Garbage], has_files: Callable[[str], bool]) -> list[Garbage]:
+    """See which things have files; one whose files cannot be looked for stays, or they would be left behind."""
+    found = []
+    for item in garbage:
+        seen = item
+        if item.stays is None and item.artifact_uri is not None:
+            try:
+                seen = replace(item, files=has_files(item.artifact_uri))
+            except TrackingError as error:
+                seen = replace(item, stays=f"its files cannot be reached: {error.message}")
+        found.append(seen)
+    return found
 
 
 def collect(
@@ -228,4 +244,4 @@ def _remove(
     return None
 
 
-__all__ = ["Collected", "Garbage", "collect", "find_garbage"]
+__all__ = ["Collected", "Garbage", "collect", "find_garbage", "look_for_files"]
