@@ -172,6 +172,29 @@ def test_workers_share_the_port_and_the_secret_and_are_replaced(tmp_path):
     assert not any(worker.is_running() for worker in workers[1:])
 
 
+@pytest.mark.slow
+def test_workers_end_with_the_server_that_started_them(tmp_path):
+    """A server that is killed leaves nobody behind on its port, and nothing acknowledged is lost."""
+    with mlgate_server(tmp_path, "--workers", "2") as server:
+        wait_until(lambda: len(alive(server)) == 2)
+        workers = alive(server)
+        with Caller(server.port) as caller:
+            run_id = caller.run()
+        threads, acknowledged, stop = writers(server, run_id, 8)
+        wait_until(lambda: len(acknowledged) > 50)
+        server.kill()
+        left = psutil.wait_procs(workers, 60)[1]
+        stop.set()
+        for thread in threads:
+            thread.join(30)
+        for worker in left:
+            worker.kill()
+    assert left == []
+    assert missing_after(tmp_path, run_id, acknowledged) == set()
+    with mlgate_server(tmp_path, "--port", str(server.port)) as again, Caller(again.port) as caller:
+        assert caller.post("runs/log-metric", run_id=run_id, key="after", value=1, timestamp=1)[0] == 200
+
+
 def counted_requests(server: ServerProcess, route: str) -> int:
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
         connection.request("GET", "/metrics")
