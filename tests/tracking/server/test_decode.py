@@ -113,6 +113,40 @@ def test_parameters_of_the_path_win():
     assert decoder.from_body(b'{"name": "body"}', {"name": "path"}).name == "path"
 
 
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({"note": "a\0b"}, "note"),
+        ({"points": [{"key": "k"}, {"key": "\0"}]}, "points[1].key"),
+        ({"unknown": {"deep": ["\0"]}}, "unknown.deep[0]"),
+        (json.dumps({"name": "n", "note": "\0"}), "note"),
+    ],
+)
+def test_a_nul_is_refused_wherever_it_stands(given, where):
+    raw = json.dumps(given if isinstance(given, str) else {"name": "n", **given})
+    assert f"for parameter '{where}' supplied: it holds a NUL character" in refused(raw.encode())
+
+
+def test_a_nul_in_a_name_is_refused():
+    assert "it holds a NUL character" in refused(b'{"name": "n", "a\\u0000b": 1}')
+
+
+def test_a_nul_in_a_string_of_json_is_refused_however_it_is_written():
+    assert "it holds a NUL character" in refused(b'"{\\"name\\": \\"n\\u005cu0000\\"}"')
+
+
+def test_a_backslash_before_u0000_is_text():
+    assert body(note="\\u0000").note == "\\u0000"
+
+
+@pytest.mark.parametrize(("query", "path"), [(b"name=a%00b", {}), (b"note=x", {"name": "a\0b"})])
+def test_a_nul_in_query_or_path_is_refused(query, path):
+    with pytest.raises(InvalidParameterValue, match="for parameter 'name' supplied: it holds a NUL"):
+        decoder.from_query(query, path)
+    with pytest.raises(InvalidParameterValue, match="for parameter 'name' supplied: it holds a NUL"):
+        decoder.from_body(b"{}", {"name": "a\0b"})
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from mlgate_tracking.server.app import create_app, endpoints
 from mlgate_tracking.server.settings import ServerSettings
 from mlgate_tracking.store.sql import SqlStore
+from tests.support import databases
 
 ENDPOINTS = endpoints(ServerSettings())
 
@@ -82,12 +84,24 @@ class DirectCalls:
         return answers[0]["status"], b"".join(answer.get("body", b"") for answer in answers)
 
 
-@pytest.fixture
-def direct(tmp_path: Path):
-    with SqlStore(f"sqlite:///{tmp_path / 'mlgate.db'}?synchronous=normal") as store:
-        calls = DirectCalls(create_app(store, ServerSettings(artifacts_destination=str(tmp_path / "artifacts"))))
+@contextmanager
+def served(uri: str, artifacts: Path):
+    with SqlStore(uri) as store:
+        calls = DirectCalls(create_app(store, ServerSettings(artifacts_destination=str(artifacts))))
         yield calls
         calls.loop.close()
+
+
+@pytest.fixture
+def direct(tmp_path: Path):
+    with served(f"sqlite:///{tmp_path / 'mlgate.db'}?synchronous=normal", tmp_path / "artifacts") as calls:
+        yield calls
+
+
+@pytest.fixture
+def on_server(server: databases.PostgreSQL | databases.MariaDB, tmp_path: Path):
+    with served(server.create(), tmp_path / "artifacts") as calls:
+        yield calls
 
 
 def check(direct: DirectCalls, request: tuple[str, str, bytes, bytes]) -> None:
@@ -108,7 +122,8 @@ def test_malformed_requests_are_the_callers_fault(direct, request):
 ODD = [
     None, True, False, 0, 1, -1, 2**31, 2**63, -(2**63), 1e308, 1.5, "", "0", "1", "a" * 300, "../..", "\0", "NaN", "é",
     "'", '"', "%", "`", "m-" + "0" * 32, "0" * 32, "models:/x/1", "metrics.a > 1", "name ASC", "file:///etc/passwd",
-    "eyJvZmZzZXQiOiAxfQ==", [], {}, [None], [1, "a"], [{}], {"key": "k"}, [{"key": "k", "value": 1, "timestamp": 1}],
+    "eyJvZmZzZXQiOiAxfQ==", "a\0b", "a" * 40, "a" * 3000, {"key": "k", "value": "\0"}, [], {}, [None], [1, "a"], [{}],
+    {"key": "k"}, [{"key": "k", "value": 1, "timestamp": 1}],
     [{"key": "k", "value": "v"}], {"trace_info": {"trace_id": "x"}}, ["0"], "2025-01-31T12:00:00Z",
 ]  # fmt: skip
 
@@ -125,6 +140,13 @@ def odd_request(source: random.Random) -> tuple[str, str, bytes, bytes]:
     if source.random() < 0.1:
         body = body[: source.randrange(len(body))] + source.randbytes(3)
     return endpoint.method, path, b"", body
+
+
+@pytest.mark.database
+def test_malformed_requests_on_other_databases(on_server):
+    source = random.Random(21)
+    for _ in range(2_000):
+        check(on_server, odd_request(source))
 
 
 @pytest.mark.slow

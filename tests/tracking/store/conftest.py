@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from mlgate_tracking.store.sql import SqlStore
-from tests.support import databases
 
 
 @pytest.fixture(scope="session")
@@ -23,22 +22,3 @@ def store(tmp_path: Path, empty_database: Path) -> Iterator[SqlStore]:
     shutil.copy(empty_database, tmp_path / "store.db")
     with SqlStore(f"sqlite:///{tmp_path}/store.db") as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[databases.PostgreSQL]:
-    with databases.postgresql() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[databases.MariaDB]:
-    with databases.mariadb() as server:
-        yield server
-
-
-@pytest.fixture(scope="session", params=["postgresql", "mariadb"])
-def server(request: pytest.FixtureRequest) -> databases.PostgreSQL | databases.MariaDB:
-    """Each database server in turn."""
-    found: databases.PostgreSQL | databases.MariaDB = request.getfixturevalue(request.param)
-    return found

@@ -13,6 +13,7 @@ from mlgate_tracking.store import tables
 from mlgate_tracking.store.database import Database, open_database
 from mlgate_tracking.store.schema import VERSION_TABLE
 from mlgate_tracking.store.transaction import Transaction
+from tests.support import databases
 
 
 @pytest.fixture
@@ -55,6 +56,20 @@ def test_a_repeated_unique_value_is_a_conflict(database: Database) -> None:
     database.write(add("a"))
     with pytest.raises(Conflict, match="must be unique"):
         database.write(add("a"))
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("change", [{"name": "n" * 501}, {"creation_time": 2**63}])
+def test_a_value_that_does_not_fit_its_column_is_the_callers_fault(
+    server: databases.PostgreSQL | databases.MariaDB, change: dict[str, object]
+) -> None:
+    row = {"name": "n", "artifact_location": "", "creation_time": 1, "last_update_time": 1, **change}
+    opened = open_database(server.create())
+    try:
+        with pytest.raises(InvalidParameterValue, match="the database does not take a value"):
+            opened.write(lambda tx: tx.insert("experiments", row))
+    finally:
+        opened.close()
 
 
 def test_waiting_writers_share_a_commit_and_a_bad_one_fails_alone(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 The happy path is one pass of msgspec over the body. Only when that fails is the body looked at again: `null` counts as
 absent, a body that is a JSON string holding JSON is decoded twice, and the error names the parameter and its value.
+NUL characters are refused wherever they stand, since PostgreSQL cannot store them.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`(?: - at
 _WRONG = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<where>[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _ABSENT = object()
+_NUL = b"\\u0000"
+"""How JSON writes it; as such it stands in no valid JSON."""
 
 
 class RequestDecoder(Generic[R]):
@@ -51,12 +54,12 @@ class RequestDecoder(Generic[R]):
 
     def from_body(self, body: bytes, path_parameters: Mapping[str, str] | None = None) -> R:
         """Raises `InvalidParameterValue` naming the parameter that is missing or wrong."""
-        if not path_parameters:
+        if not path_parameters and _NUL not in body:
             try:
                 return self._json.decode(body or b"{}")
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 pass
-        return self._convert({**_object(body), **(path_parameters or {})})
+        return self._convert({**_object(body), **_without_nul(path_parameters or {})})
 
     def from_query(self, query: bytes, path_parameters: Mapping[str, str] | None = None) -> R:
         values: dict[str, Any] = {}
@@ -69,9 +72,9 @@ class RequestDecoder(Generic[R]):
                 values.setdefault(key, []).append(value)
             else:
                 values[key] = value
-        return self._convert({**values, **(path_parameters or {})})
+        return self._convert(_without_nul({**values, **(path_parameters or {})}))
 
-    def _convert(self, values: dict[str, Any]) -> R:
+    def _convert(self, values: Mapping[str, Any]) -> R:
         try:
             return msgspec.convert(values, self._kind, strict=False)
         except msgspec.ValidationError as error:
@@ -84,16 +87,38 @@ class RequestDecoder(Generic[R]):
             raise _explained(error, values) from None
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _object(body: bytes) -> Mapping[str, Any]:
     try:
         value = msgspec.json.decode(body or b"{}")
         if isinstance(value, str):
-            value = msgspec.json.decode(value or "{}")
+            body = value.encode()
+            value = msgspec.json.decode(body or b"{}")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidParameterValue(f"the request body is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise InvalidParameterValue(f"the request body must be a JSON object, not {_short(value)}")
-    return value
+    return _without_nul(value) if _NUL in body else value
+
+
+def _without_nul(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values, if no text or name among them holds a NUL."""
+    rest: list[tuple[str, Any]] = [("", values)]
+    while rest:
+        where, value = rest.pop()
+        if isinstance(value, str):
+            if "\0" in value:
+                shown = where.replace("\0", r"\u0000")
+                raise InvalidParameterValue(
+                    f"Invalid value {_short(value)} for parameter '{shown}' supplied: "
+                    "it holds a NUL character, which not every database can store; leave it out"
+                )
+        elif isinstance(value, Mapping):
+            for name, entry in value.items():
+                inner = f"{where}.{name}" if where else name
+                rest += [(inner, name), (inner, entry)]
+        elif isinstance(value, list):
+            rest += [(f"{where}[{index}]", entry) for index, entry in enumerate(value)]
+    return values
 
 
 def _without_nulls(value: Any) -> Any:
@@ -104,7 +129,7 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _explained(error: msgspec.ValidationError, values: dict[str, Any]) -> InvalidParameterValue:
+def _explained(error: msgspec.ValidationError, values: Mapping[str, Any]) -> InvalidParameterValue:
     text = str(error)
     missing = _MISSING.match(text)
     if missing:

@@ -195,10 +195,8 @@ class ApprovalStore(GovernancePart):
 
     def _asked(self, approval: Approval, at: int) -> Approval:
         """An approval as it is stored: when, and by whom if that is known better than by what the request says."""
-        asked = replace(approval, requested_at=approval.requested_at or at)
-        if self.identity is None:
-            return asked
-        return replace(asked, requested_by=self.acting(approval.requested_by).user)
+        requested_by = self.acting(approval.requested_by).user
+        return replace(approval, requested_at=approval.requested_at or at, requested_by=requested_by)
 
     # --- roles --------------------------------------------------------------------------------------------------
 

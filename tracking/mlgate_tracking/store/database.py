@@ -85,6 +85,8 @@ def _as_tracking_error(trouble: Trouble, error: BaseException) -> Exception:
         return Conflict(f"the write kept losing a race with other writers: {cause}")
     if trouble is Trouble.TAKEN:
         return Conflict(f"the write repeats a value that must be unique: {cause}")
+    if trouble is Trouble.VALUE:
+        return InvalidParameterValue(f"the database does not take a value: {cause}")
     if trouble is Trouble.REFUSED:
         return BadRequest(f"the database cannot be used: {cause}")
     if trouble is Trouble.FULL:

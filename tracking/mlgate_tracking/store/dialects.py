@@ -37,6 +37,7 @@ class Trouble(Enum):
     BUSY = "locked by somebody else for longer than we wait"
     FULL = "no room to write"
     REFUSED = "no database of ours, or not for this account: nothing that waiting mends"
+    VALUE = "a text or number that the column cannot hold"
     OTHER = "a defect, or a request that the database refuses"
 
 
@@ -159,6 +160,8 @@ class PostgreSQL(Dialect):
 
         if not isinstance(error, psycopg.Error):
             return Trouble.OTHER
+        if isinstance(error, psycopg.DataError):
+            return Trouble.VALUE
         state = error.sqlstate or ""
         if state == "26000" or (state == "0A000" and "cached plan" in str(error)):
             return Trouble.AWAY  # what was prepared went with a change of the schema: on a new connection it is not
@@ -225,6 +228,8 @@ class MySQL(Dialect):
 
         if not isinstance(error, pymysql.MySQLError):
             return Trouble.OTHER
+        if isinstance(error, pymysql.DataError):
+            return Trouble.VALUE
         code = error.args[0] if error.args else 0
         if code in (1213, 1062):
             return Trouble.RETRY

@@ -8,7 +8,7 @@ from mlgate_tracking.store.transaction import Transaction
 
 def claim(tx: Transaction, idempotency_key: str, resource: str, created: int) -> str | None:
     """Remember that a request with this key makes `resource`; what an earlier one made, if there was one."""
-    validate.text(idempotency_key, 255, "idempotency key")
+    validate.text(idempotency_key, validate.MAX_IDEMPOTENCY_KEY, "idempotency key")
     found = tx.row(
         "SELECT resource FROM idempotency_keys WHERE idempotency_key = :idempotency_key",
         {"idempotency_key": idempotency_key},

@@ -70,7 +70,7 @@ class LoggedModelStore(StorePart):
             "status": LoggedModelStatus.PENDING.value,
             "status_message": None,
             "model_type": validate.text(model_type, MAX_NAME, "model_type") if model_type else None,
-            "source_run_id": source_run_id or None,
+            "source_run_id": validate.text(source_run_id or "", validate.MAX_RUN_ID, "source_run_id") or None,
             "owner_run_id": self.owner_run_id,
             "creation_timestamp": created,
             "last_updated_timestamp": created,

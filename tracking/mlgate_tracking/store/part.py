@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from mlgate_tracking.entities import Fence
 from mlgate_tracking.errors import PermissionDenied, StaleAttempt
+from mlgate_tracking.store import validate
 from mlgate_tracking.store.database import Database, Work
 from mlgate_tracking.store.keys import KeyTable
 from mlgate_tracking.store.transaction import Transaction
@@ -55,6 +56,7 @@ class StorePart:
 
     def acting(self, claimed: str) -> Actor:
         """In whose name a write is recorded: that of the known user, or else whatever name came with it."""
+        validate.text(claimed, validate.MAX_USER, "user id")
         return Actor(claimed) if self.identity is None else self.identity.acting(claimed)
 
     @property

@@ -30,7 +30,7 @@ from mlgate_tracking.governance import (
     Verdict,
     encode,
 )
-from mlgate_tracking.store import audit
+from mlgate_tracking.store import audit, validate
 from mlgate_tracking.store.approvals import missing_approvals, verdict_of
 from mlgate_tracking.store.governance import (
     GovernancePart,
@@ -75,6 +75,8 @@ class PromotionStore(GovernancePart):
     def promote(self, request: PromotionRequest) -> Promotion:
         self.require_unfenced("promote a model")
         check_target(request.target)
+        validate.text(request.idempotency_key or "", validate.MAX_IDEMPOTENCY_KEY, "idempotency key")
+        validate.text(request.run_id or "", validate.MAX_RUN_ID, "run_id")
         ids, at, actor = (new_id(), new_id(), new_id()), now(), self.acting(request.user)
         request = replace(request, user=actor.user)
         return self.database.write(lambda tx: _promote(tx, request, actor, ids, at))
@@ -126,6 +128,7 @@ class PromotionStore(GovernancePart):
         user: str = "",
     ) -> Protection:
         self.require_admin("protect a model, or end its protection")
+        validate.text(policy_digest or "", validate.MAX_DIGEST, "policy_digest")
         at, actor = now(), self.acting(user)
         for one in approvals:
             check_role(one.role)

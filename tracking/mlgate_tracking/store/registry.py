@@ -208,6 +208,8 @@ class RegistryStore(StorePart):
         idempotency_key: str | None = None,
     ) -> ModelVersion:
         validate.text(source, validate.MAX_LOCATION, "model version source")
+        validate.text(run_id or "", validate.MAX_RUN_ID, "run_id")
+        validate.text(model_id or "", validate.MAX_MODEL_ID, "model_id")
         given = registry_rules.tags(tags)
         created = now()
         values = {

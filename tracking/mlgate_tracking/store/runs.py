@@ -44,7 +44,7 @@ def new_run(run_id: str, experiment_id: int, name: str, user_id: str, start_time
         run_id=run_id,
         experiment_id=experiment_id,
         name=name,
-        user_id=validate.text(user_id, 256, "user id"),
+        user_id=user_id,
         status=RunStatus.RUNNING.value,
         start_time=start_time,
         end_time=None,

@@ -155,14 +155,21 @@ def _columns(trace: TraceInfo) -> dict[str, object]:
         "execution_duration": trace.execution_duration,
         "state": trace.state,
         "client_request_id": validate.text(client_id, 250, "client_request_id") if client_id else None,
-        "request_preview": trace.request_preview[:MAX_PREVIEW] if trace.request_preview else None,
-        "response_preview": trace.response_preview[:MAX_PREVIEW] if trace.response_preview else None,
+        "request_preview": _preview(trace.request_preview, "request_preview"),
+        "response_preview": _preview(trace.response_preview, "response_preview"),
         "assessments": validate.text(trace.assessments, MAX_ASSESSMENTS, "assessments") if trace.assessments else None,
     }
 
 
 def _pairs(values: Sequence[Tag], what: str) -> dict[str, str]:
-    return {validate.key(tag.key, f"trace {what}"): (tag.value or "")[:MAX_VALUE] for tag in values}
+    return {
+        validate.key(tag.key, f"trace {what}"): validate.cut(tag.value, MAX_VALUE, f"trace {what} {tag.key!r}")
+        for tag in values
+    }
+
+
+def _preview(value: str | None, what: str) -> str | None:
+    return validate.cut(value, MAX_PREVIEW, what) or None
 
 
 def _trace(tx: Transaction, trace_id: str) -> _Row:

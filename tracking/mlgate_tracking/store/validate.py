@@ -15,7 +15,15 @@ MAX_KEY = 250
 MAX_EXPERIMENT_NAME = 500
 MAX_EXPERIMENT_TAG_VALUE = 20_000
 MAX_LOCATION = 2048
+MAX_EXPERIMENT_LOCATION = MAX_LOCATION - len("/models/m-0123456789abcdef0123456789abcdef/artifacts")
+"""A run or model adds its own folder."""
+MAX_RUN_ID = 32
+MAX_USER = 256
+MAX_IDEMPOTENCY_KEY = 255
+MAX_DIGEST = 64
 MAX_MODEL_ID = 64
+MAX_DATASET_NAME = 500
+MAX_DATASET_DIGEST = 36
 MAX_PARAM_VALUE = 6000
 MAX_TAG_VALUE = 8000
 MAX_OWN_TAG_VALUE = 1_000_000
@@ -51,10 +59,17 @@ def key(value: str, what: str) -> str:
 
 
 def text(value: str, limit: int, what: str) -> str:
-    """A text that fits its column."""
+    """A text that fits its column, on every database."""
+    if "\0" in value:
+        raise InvalidParameterValue(f"{what} holds a NUL character, which not every database can store: leave it out")
     if len(value) > limit:
         raise InvalidParameterValue(f"{what} has {len(value)} characters: at most {limit} go in")
     return value
+
+
+def cut(value: str | None, limit: int, what: str) -> str:
+    """As much of a text as fits its column."""
+    return text(("" if value is None else str(value))[:limit], limit, what)
 
 
 def run_id(value: str) -> str:
@@ -88,7 +103,7 @@ def artifact_location(value: str) -> str:
         raise InvalidParameterValue(f"artifact location {value!r}: parameters (';...') have no meaning there")
     if parts.scheme == "runs":
         raise InvalidParameterValue(f"artifact location {value!r}: name a storage, not a run")
-    return text(value, MAX_LOCATION, "artifact location")
+    return text(value, MAX_EXPERIMENT_LOCATION, "artifact location")
 
 
 def params(values: Iterable[Param]) -> dict[str, str]:
@@ -98,7 +113,7 @@ def params(values: Iterable[Param]) -> dict[str, str]:
         name = key(param.key, "param")
         if name in found:
             raise InvalidParameterValue(f"param {name!r} is given twice in one request: give it once")
-        found[name] = ("" if param.value is None else str(param.value))[:MAX_PARAM_VALUE]
+        found[name] = cut(param.value, MAX_PARAM_VALUE, f"param {name!r}")
     return found
 
 
@@ -108,7 +123,7 @@ def tags(values: Iterable[Tag]) -> dict[str, str]:
     for tag in values:
         name = key(tag.key, "tag")
         limit = MAX_OWN_TAG_VALUE if name.startswith(_OWN_TAGS) else MAX_TAG_VALUE
-        found[name] = ("" if tag.value is None else str(tag.value))[:limit]
+        found[name] = cut(tag.value, limit, f"tag {name!r}")
     if "mlflow.runName" in found:
         run_name(found["mlflow.runName"])
     return found
@@ -128,6 +143,10 @@ def metric(point: Metric) -> None:
         )
     if type(point.step) is not int or point.step not in _INT64:
         raise InvalidParameterValue(f"metric {point.key!r}: step {point.step!r} is not a 64-bit integer")
+    if point.model_id:
+        text(point.model_id, MAX_MODEL_ID, f"metric {point.key!r}: model_id")
+        text(point.dataset_name or "", MAX_DATASET_NAME, f"metric {point.key!r}: dataset_name")
+        text(point.dataset_digest or "", MAX_DATASET_DIGEST, f"metric {point.key!r}: dataset_digest")
 
 
 def batch(metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[Tag]) -> None:
@@ -146,8 +165,8 @@ def batch(metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[Tag
 def dataset_input(given: DatasetInput) -> None:
     dataset = given.dataset
     for value, limit, what in (
-        (dataset.name, 500, "name"),
-        (dataset.digest, 36, "digest"),
+        (dataset.name, MAX_DATASET_NAME, "name"),
+        (dataset.digest, MAX_DATASET_DIGEST, "digest"),
         (dataset.source_type, 36, "source_type"),
         (dataset.source, 65_535, "source"),
         (dataset.schema or "", 1_048_575, "schema"),
@@ -164,6 +183,7 @@ def dataset_input(given: DatasetInput) -> None:
 __all__ = [
     "artifact_location",
     "batch",
+    "cut",
     "dataset_input",
     "experiment_id",
     "experiment_name",

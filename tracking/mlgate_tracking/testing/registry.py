@@ -262,6 +262,17 @@ class RegistryConformance:
         with pytest.raises(InvalidParameterValue, match="Invalid model version source"):
             store.create_model_version(model.name, source, run_id=run.info.run_id)
 
+    def test_a_version_whose_texts_no_column_holds_is_refused(self, store: Store, model: RegisteredModel) -> None:
+        for given in (
+            {"run_id": "r" * 33},
+            {"model_id": "m" * 65},
+            {"run_link": "l" * 501},
+            {"description": "a\0b"},
+            {"tags": [Tag("t", "a\0b")]},
+        ):
+            with pytest.raises(InvalidParameterValue):
+                store.create_model_version(model.name, "s3://bucket/model", **given)
+
     def test_a_source_inside_the_run_is_taken(self, store: Store, model: RegisteredModel, run: Run) -> None:
         run_id = run.info.run_id
         for source in (f"{run.info.artifact_uri}/model", f"runs:/{run_id}/model"):

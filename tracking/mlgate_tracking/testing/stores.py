@@ -334,6 +334,26 @@ class TrackingConformance:
         assert found.param("p") == "\u00e9" * 6000
         assert found.tag("t") == "\u00e9" * 8000
 
+    def test_a_text_that_no_column_holds_is_refused(self, store: Store, run: Run) -> None:
+        run_id, experiment_id = run.info.run_id, run.info.experiment_id
+        on_dataset = Metric("m", 1.0, 1, model_id="m-1", dataset_name="d", dataset_digest="d" * 37)
+        for call in (
+            lambda: store.log_batch(run_id, tags=[Tag("t", "a\0b")]),
+            lambda: store.log_batch(run_id, params=[Param("p", "\0")]),
+            lambda: store.log_batch(run_id, metrics=[on_dataset]),
+            lambda: store.log_inputs(run_id, model_ids=["m\0"]),
+            lambda: store.log_inputs(run_id, datasets=[DatasetInput(Dataset("n", "d", "t", "s", profile="\0"))]),
+            lambda: store.create_run(experiment_id, run_name="a\0b"),
+            lambda: store.create_run(experiment_id, user_id="u" * 257),
+            lambda: store.create_experiment("a\0b"),
+            lambda: store.create_experiment(fresh(), artifact_location="s3://bucket/" + "x" * 2036),
+            lambda: store.create_experiment(fresh(), tags=[Tag("t", "\0")]),
+            lambda: store.create_logged_model(experiment_id, source_run_id="r" * 33),
+        ):
+            with pytest.raises(InvalidParameterValue):
+                call()
+        assert store.get_run(run_id).data.tags == run.data.tags
+
     def test_keys_are_compared_byte_by_byte(self, store: Store, run: Run) -> None:
         keys = ["Key", "key", "KEY", "key ", "k\u00e9y", "ke\u0301y", "a/b", "a.b-c:d_e f"]
         store.log_batch(
