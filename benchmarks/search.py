@@ -3,14 +3,14 @@
     python benchmarks/search.py [--sizes 10000 100000 1000000] [--rounds 5] [--mlflow-up-to 10000] [--quick]
     python benchmarks/search.py --database postgresql
 
-Each size is a database of its own, in SQLite or in a PostgreSQL that is started for this: one experiment holds eight
-tenths of the runs, two metrics, two params and three tags each. A search asks for one page of 100 whole runs. The sizes
-are measured in turn within a round; medians in milliseconds and the ratio of the largest to the smallest are printed.
-Target: the same order of time at every size.
+Each size is a database of its own, in SQLite or in a PostgreSQL or MariaDB that is started for this: one experiment
+holds eight tenths of the runs, two metrics, two params and three tags each. A search asks for one page of 100 whole
+runs. The sizes are measured in turn within a round; medians in milliseconds and the ratio of the largest to the
+smallest are printed. Target: the same order of time at every size.
 
 MLflow's store is filled with the same rows (in its own schema) up to `--mlflow-up-to` runs, in an environment of its
 own, and asked the same searches in turn with ours; the last column is its time over ours at the largest common size.
-With PostgreSQL, ours is measured alone.
+With a database server, ours is measured alone.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy import make_url
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -155,6 +156,9 @@ def loader(uri: str) -> Iterator[Load]:
 
             yield insert
         return
+    if uri.startswith("mysql"):
+        yield from _mariadb(uri)
+        return
     import psycopg
 
     with closing(psycopg.connect(uri, autocommit=True)) as connection:
@@ -168,15 +172,29 @@ def loader(uri: str) -> Iterator[Load]:
         connection.execute("VACUUM ANALYZE")  # as the server does by itself within minutes
 
 
+def _mariadb(uri: str) -> Iterator[Load]:
+    import pymysql
+
+    with closing(pymysql.connect(**make_url(uri).translate_connect_args(username="user"))) as connection:
+
+        def insert(table: str, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+            marks = ", ".join(["%s"] * len(columns))
+            connection.cursor().executemany(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows)
+            connection.commit()
+
+        yield insert
+        connection.cursor().execute("ANALYZE TABLE runs, latest_metrics, params, tags")
+
+
 @contextmanager
 def databases(kind: str, directory: Path) -> Iterator[Callable[[int], str]]:
     """A maker of database URIs, one for each size."""
     if kind == "sqlite":
         yield lambda size: f"sqlite:///{directory}/{size}.db"
         return
-    from tests.support.databases import postgresql
+    from tests.support.databases import mariadb, postgresql
 
-    with postgresql(durable=True) as engine:
+    with postgresql(durable=True) if kind == "postgresql" else mariadb() as engine:
         yield lambda _size: engine.create()
 
 
@@ -327,7 +345,7 @@ def show(table: dict[str, dict[Any, float]], sizes: list[int], shared: list[int]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "mariadb"), default="sqlite")
     parser.add_argument("--rounds", type=int, default=12, help="the first ten of PostgreSQL's plan anew")
     parser.add_argument("--mlflow", default="mlflow>=3", help="the MLflow to install and compare with")
     parser.add_argument(

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from mlgate_tracking.entities import ViewType
+from mlgate_tracking.entities import Metric, Param, Tag, ViewType
+from mlgate_tracking.store.pooled import driver_url
 from mlgate_tracking.store.rows import rows_by_key
 from mlgate_tracking.store.run_rows import SELECT_RUN, hydrate_runs
 from mlgate_tracking.store.search import runs as run_search
@@ -16,6 +17,7 @@ from mlgate_tracking.store.sql import SqlStore
 from mlgate_tracking.store.sqlite import SQLiteDatabase
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.testing.search import SearchConformance, zoo_of
+from tests.support.databases import PostgreSQL
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,37 @@ def test_a_collection_starts_from_the_comparison(shared: SqlStore, monkeypatch: 
 )
 def test_the_shorter_way_is_taken(collected: int, scanned: float, scan: bool) -> None:
     assert run_search.scan_is_shorter(collected, scanned, run_search.FEW) is scan
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("order_by", [[], ["metrics.m DESC"]])
+def test_postgresql_looks_up_what_a_walk_passes(postgresql: PostgreSQL, monkeypatch, order_by: list[str]) -> None:
+    monkeypatch.setattr(run_search, "scan_is_shorter", lambda *_rows: True)
+    uri = postgresql.create()
+    with SqlStore(uri) as store:
+        for number in range(300):
+            run_id = store.create_run("0", tags=[Tag("t", "ab"[number % 2])], start_time=number).info.run_id
+            store.log_batch(run_id, metrics=[Metric("m", number, 1)], params=[Param("p", str(number % 3))])
+    steps: list[str] = []
+
+    def explain(raw: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        if "count(*)" not in statement:  # which weighs which way to go
+            found = raw.connection.dbapi_connection.execute(f"EXPLAIN {statement}", parameters)
+            steps.extend(row[0].strip() for row in found.fetchall())
+
+    engine = sa.create_engine(driver_url(uri))
+    with engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        connection.exec_driver_sql("SET enable_seqscan = off")  # it is quicker for so few runs
+        sa.event.listen(engine, "before_cursor_execute", explain)
+        clauses = "tags.t = 'a' AND params.p = '1' AND metrics.m > 3"
+        found = run_search.search_runs(connection, ["0"], filter_string=clauses, order_by=order_by, max_results=10)
+    engine.dispose()
+    assert len(found.keys) == 10
+    walked = "ix_latest_metrics_value" if order_by else "ix_runs_newest"
+    assert any(walked in step for step in steps)
+    assert any("(SubPlan" in step for step in steps)
+    assert not any("hashed SubPlan" in step or "Hash Join" in step for step in steps)
 
 
 def test_a_larger_page_takes_no_more_statements(shared: SqlStore) -> None:

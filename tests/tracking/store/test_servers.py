@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mlgate_tracking.store.search import runs as run_search
 from mlgate_tracking.store.sql import SqlStore
 from mlgate_tracking.testing.logged_models import LoggedModelConformance
 from mlgate_tracking.testing.promotions import DeliveryConformance, PromotionConformance
@@ -55,7 +56,11 @@ class TestFarFences(FenceConformance):
 
 
 class TestServerSearch(SearchConformance):
-    pass
+    @pytest.fixture(params=["collect", "scan"])
+    def store(self, store: SqlStore, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SqlStore:
+        """The store, made to collect whatever a comparison allows, or to walk an index wherever there is one."""
+        monkeypatch.setattr(run_search, "scan_is_shorter", lambda *_rows: request.param == "scan")
+        return store
 
 
 class TestServerRegistry(RegistryConformance):
