@@ -111,7 +111,7 @@ def _either(name: str) -> list[str]:
     is_flag=True,
     help="Let nobody in but users, even before the first is added (mlgate users add).",
 )
-@click.option("--gzip/--no-gzip", default=False, help="Compress long answers for clients that accept it.")
+@click.option("--gzip/--no-gzip", default=False, help="Compress long JSON and text for clients that accept it.")
 @click.option("--access-log/--no-access-log", default=True, help="One JSON line per request on standard output.")
 @click.option(
     "--threads",

@@ -8,7 +8,6 @@ from functools import cache
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp
 
 from mlgate_tracking.contract import ServerStore
 from mlgate_tracking.server.api import JsonApi
+from mlgate_tracking.server.compression import Compressed
 from mlgate_tracking.server.endpoints import Endpoint
 from mlgate_tracking.server.files import Files
 from mlgate_tracking.server.middleware import Authentication, BrowserGuard, Measured, StaticPrefix
@@ -82,7 +82,7 @@ def create_app(store: ServerStore, settings: ServerSettings | None = None) -> AS
     pages = Starlette(routes=_routes(state), lifespan=lifespan, exception_handlers={404: _unknown_route})
     app: ASGIApp = JsonApi(state, endpoints(settings), otherwise=pages)
     if settings.gzip:
-        app = GZipMiddleware(app, minimum_size=4096, compresslevel=1)
+        app = Compressed(app, state.threads)
     app = Authentication(app, state)
     app = BrowserGuard(app, settings)
     app = Measured(app, state.measurements, log=settings.access_log)

@@ -31,6 +31,17 @@ BLOCK = MEBIBYTE
 
 UI_UPLOAD_LIMIT = 10 * MEBIBYTE
 
+_TYPES = mimetypes.MimeTypes()
+for _ending, _type in {
+    ".jsonl": "application/x-ndjson",
+    ".log": "text/plain",
+    ".md": "text/markdown",
+    ".toml": "application/toml",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+}.items():
+    _TYPES.add_type(_type, _ending)
+
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 T = TypeVar("T")
@@ -214,9 +225,9 @@ class Files:
         if end - start < size:
             status = 206
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-        media_type = mimetypes.guess_type(safe)[0] or "application/octet-stream"
-        # What comes from a file says so; compression has to see the bytes.
-        if hasattr(chunks, "fileno") and SEND in request.scope.get("extensions", {}) and not self._state.settings.gzip:
+        media_type = _media_type(safe)
+        # What comes from a file says so.
+        if hasattr(chunks, "fileno") and SEND in request.scope.get("extensions", {}):
             return _FileAnswer(chunks, start, end - start, status, headers, media_type)
         return StreamingResponse(self._stream(chunks), status, headers, media_type)
 
@@ -323,6 +334,12 @@ def _range(header: str | None, size: int) -> tuple[int, int]:
 
 class _Unsatisfiable(InvalidParameterValue):
     status = 416
+
+
+def _media_type(path: str) -> str:
+    media_type, packing = _TYPES.guess_type(path)
+    # `table.csv.gz` is not text, and its packing not one that a client shall undo on the way.
+    return media_type if media_type and not packing else "application/octet-stream"
 
 
 def _disposition(name: str) -> str:

@@ -30,7 +30,7 @@ class ServerSettings:
         allowed_origins: origins that browsers may write from, besides loopback.
         max_body_bytes: longest JSON body taken; artifacts are streamed and have no such limit.
         threads: how many requests may be in the store at once.
-        gzip: compress JSON and text for clients that accept it.
+        gzip: compress long JSON and text for clients that accept it.
         access_log: one structured line per request.
         webhook_schemes, webhook_private_addresses: where webhooks may go.
         smtp_url: mail server for webhooks to `mailto:`, `smtp://[user:password@]host[:port]?from=address`.
