@@ -71,6 +71,7 @@ def test_experiments_runs_artifacts_and_searches(client, server):
     traces = {
         "all": ["ERROR", "OK"],
         "spans": ["inner", "outer"],
+        "spans in the store": ["ENDPOINT_NOT_FOUND", "ENDPOINT_NOT_FOUND"],
         "tagged": 1,
         "deleted": 1,
         "left": 1,

@@ -125,7 +125,15 @@ if V3:
 
     trace = traces("attributes.status = 'OK'")[0]
     mlflow.set_trace_tag(trace.info.trace_id, "kind", "good")
+    store = mlflow.tracking._tracking_service.utils._get_store()
+    spans_in_the_store = []
+    for call, argument in ((store.get_trace, trace.info.trace_id), (store.batch_get_traces, [trace.info.trace_id])):
+        try:
+            call(argument)
+        except MlflowException as error:
+            spans_in_the_store.append(error.error_code)
     seen["traces"] = {
+        "spans in the store": spans_in_the_store,
         "all": sorted(str(entry.info.state) for entry in traces()),
         "spans": sorted(span.name for span in mlflow.get_trace(trace.info.trace_id).data.spans),
         "tagged": len(traces("tags.kind = 'good'")),

@@ -43,6 +43,11 @@ def test_a_trace_comes_back_as_it_was_sent_with_the_place_of_its_spans(api):
     assert start(api, state="ERROR")["state"] == "ERROR"  # the same id again overwrites
 
 
+@pytest.mark.parametrize("call", ["get", "batchGet", "batchGetInfos"])
+def test_calls_for_spans_in_the_database_are_no_ids_of_traces(api, call):
+    assert api.refused("GET", f"{V3}/{call}", trace_id=ID, trace_ids=[ID]) == (404, "ENDPOINT_NOT_FOUND")
+
+
 def test_traces_are_searched_tagged_and_deleted(api):
     for number in range(3):
         start(api, f"tr-{number:032}", request_time=f"2025-01-31T12:00:0{number}Z")

@@ -11,7 +11,7 @@ import msgspec
 
 from mlgate_tracking import wire
 from mlgate_tracking.entities import Tag, TraceInfo
-from mlgate_tracking.errors import InvalidParameterValue
+from mlgate_tracking.errors import EndpointNotFound, InvalidParameterValue
 from mlgate_tracking.server.decode import Natural, Request, Text
 from mlgate_tracking.server.endpoints import PAGED, Call, endpoint
 from mlgate_tracking.server.routes.common import TagIn, tags_of
@@ -26,6 +26,8 @@ from mlgate_tracking.server.trace_wire import (
 from mlgate_tracking.wire import Json
 
 PageSize = Annotated[int, msgspec.Meta(ge=1, le=500)]
+_SPAN_CALLS = frozenset({"get", "batchGet", "batchGetInfos"})
+"""Calls of newer clients to servers that keep spans in their database. They stand where the id of a trace does."""
 _STATES = ("STATE_UNSPECIFIED", "OK", "ERROR", "IN_PROGRESS")
 
 
@@ -133,6 +135,11 @@ def start(call: Call, request: StartTrace) -> Json:
 
 def get(call: Call, request: TraceId) -> Json:
     """Get what is known of a trace."""
+    if request.trace_id in _SPAN_CALLS:
+        raise EndpointNotFound(
+            f"this server has no 'traces/{request.trace_id}'; the spans of a trace are its artifact 'traces.json', "
+            "below the trace's tag 'mlflow.artifactLocation'"
+        )
     return {"trace": {"trace_info": trace_to_v3(call.store.get_trace_info(request.trace_id))}}
 
 
