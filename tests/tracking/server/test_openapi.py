@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 
 from mlgate_tracking import wire
-from mlgate_tracking.server.app import endpoints
+from mlgate_tracking.server.app import _routes, endpoints
 from mlgate_tracking.server.schemas import SHAPES
 from mlgate_tracking.server.settings import ServerSettings
+from mlgate_tracking.server.state import ServerState
 from tests.tracking import test_wire
 
 
@@ -22,13 +23,21 @@ def document(client):
     return answer.json()
 
 
-def test_every_endpoint_is_in_the_document(document):
+@pytest.mark.parametrize("given", [{}, {"artifacts_only": True}, {"serve_artifacts": False}], ids=str)
+def test_the_document_names_every_route_that_there_is(serve, store, given):
+    settings = ServerSettings(artifacts_destination="x", **given)
+    wanted = {(endpoint.method, "/api/" + endpoint.path) for endpoint in endpoints(settings)}
+    wanted |= {
+        (method, route.path)
+        for route in _routes(ServerState(store, settings))
+        for method in route.methods - {"HEAD"}
+        # The twins for browsers, and what only says that the proxy is off.
+        if not route.path.startswith("/ajax-api/2.0/mlflow-artifacts/") and route.endpoint.__name__ != "not_served"
+    }
+    document = serve(**given).get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
     found = {(method.upper(), path) for path, operations in document["paths"].items() for method in operations}
-    wanted = {
-        (endpoint.method, "/api/" + endpoint.path.replace(":rest}", "}")) for endpoint in endpoints(ServerSettings())
-    }
-    assert found == wanted
+    assert found == {(method, path.replace(":rest}", "}")) for method, path in wanted}
 
 
 def test_operations_have_names_of_their_own(document):

@@ -10,7 +10,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from mlgate_tracking.contract import ServerStore
@@ -91,20 +91,22 @@ def create_app(store: ServerStore, settings: ServerSettings | None = None) -> AS
     return Shortcut(app, state.threads)
 
 
-def _routes(state: ServerState) -> list[BaseRoute]:
+def _routes(state: ServerState) -> list[Route]:
     @cache
     def document() -> str:
         from mlgate_tracking.server import openapi
 
-        return msgspec.json.encode(openapi.document(endpoints(state.settings), SERVER_VERSION)).decode()
+        documented = [(method, route.path) for route in routes for method in route.methods or ()]
+        return msgspec.json.encode(openapi.document(endpoints(state.settings), SERVER_VERSION, documented)).decode()
 
-    return [
+    routes = [
         _text("/health", lambda: "OK"),
         _text("/version", lambda: SERVER_VERSION),
         _text("/openapi.json", document, "application/json"),
         _text("/metrics", lambda: state.measurements.render(SERVER_VERSION), "text/plain; version=0.0.4"),
         *Files(state).routes(),
     ]
+    return routes
 
 
 def _text(path: str, body: Callable[[], str], media_type: str = "text/plain") -> Route:

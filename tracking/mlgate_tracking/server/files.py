@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from mlgate_tracking.artifacts import ArtifactRepository, ArtifactWriter
@@ -54,9 +54,9 @@ class Files:
     def __init__(self, state: ServerState) -> None:
         self._state = state
 
-    def routes(self) -> list[BaseRoute]:
+    def routes(self) -> list[Route]:
         """By run, version and model unless the server keeps none; by proxy path, or a refusal of it."""
-        found: list[BaseRoute] = []
+        found: list[Route] = []
         if not self._state.settings.artifacts_only:
             found += self._stored_routes()
         for family in FAMILIES:
@@ -69,7 +69,7 @@ class Files:
                 found.append(Route(base + "artifacts/{path:rest}", self._answered(handler), methods=[method]))
         return found
 
-    def _stored_routes(self) -> list[BaseRoute]:
+    def _stored_routes(self) -> list[Route]:
         return [
             Route("/get-artifact", self._answered(self.run_file), methods=["GET"]),
             Route("/model-versions/get-artifact", self._answered(self.version_file), methods=["GET"]),
