@@ -30,7 +30,9 @@ def imports() -> None:
 @click.option("--dry-run", is_flag=True, help="Read everything and look for conflicts, write nothing.")
 @store_option
 @json_option
+@click.pass_context
 def mlflow(
+    context: click.Context,
     source: str,
     artifacts_source: str | None,
     artifacts_destination: str | None,
@@ -41,8 +43,8 @@ def mlflow(
 ) -> None:
     """Bring an MLflow store over: the URI of its database, or the path of its mlruns folder.
 
-    Ids are kept, so links and model URIs stay valid. Run it again to go on after an interruption; what is here already
-    is not touched.
+    Ids are kept, so links and model URIs stay valid. Run it again to go on after an interruption, or to bring new runs,
+    versions and aliases; what was changed here is not touched. Exit code 1: something is missing, and is listed.
     """
     from mlgate.cli.db import database_uri
     from mlgate_tracking.client import artifacts_destination_of
@@ -56,12 +58,13 @@ def mlflow(
         report = import_mlflow(opened, store, plan, dry_run=dry_run, progress=progress)
     if as_json:
         print_json({**asdict(report), "dry_run": dry_run})
-        return
-    found, written = asdict(report.found), asdict(report.written)
-    rows = [(name.replace("_", " "), found[name], written[name]) for name in found]
-    print_table(["", "there", "brought over"], [*rows, ("artifact files", "", report.files)])
-    for what in report.left:
-        click.echo(f"not brought over: {what}", err=True)
+    else:
+        found, written = asdict(report.found), asdict(report.written)
+        rows = [(name.replace("_", " "), found[name], written[name]) for name in found]
+        print_table(["", "there", "brought over"], rows)
+        for what in [*report.left, *report.missing]:
+            click.echo(f"not brought over: {what}", err=True)
+    context.exit(1 if report.missing else 0)
 
 
 @contextlib.contextmanager

@@ -80,8 +80,20 @@ def test_import_prints_what_it_found_and_brought(tmp_path: Path) -> None:
     table = [line.split("\t") for line in done.stdout.splitlines()]
     assert ["runs", "1", "1"] in table
     assert ["params", "1", "1"] in table
+    assert ["artifact files", "0", "0"] in table
     done = mlgate("import", "mlflow", tmp_path / "mlruns", "--tracking-uri", uri, "--json")
     report = json.loads(done.stdout)
     assert (report["found"]["runs"], report["written"]["runs"]) == (1, 0)
     done = mlgate("import", "mlflow", tmp_path / "nothing", "--tracking-uri", uri)
     assert (done.returncode, done.stderr) == (2, f"error: there is no folder {tmp_path}/nothing\n")
+
+
+def test_import_fails_when_something_is_missing(tmp_path: Path) -> None:
+    run = tmp_path / "mlruns" / "5" / ("a" * 32)
+    run.mkdir(parents=True)
+    (run / "meta.yaml").write_text(f"status: 3\nartifact_uri: {tmp_path}/disk/5/{run.name}/artifacts\n")
+    (run.parent / "meta.yaml").write_text("name: by hand\n")
+    for options in ([], ["--dry-run"]):
+        done = mlgate("import", "mlflow", tmp_path / "mlruns", "--tracking-uri", f"sqlite:///{tmp_path}/s.db", *options)
+        assert done.returncode == 1
+        assert done.stderr == f"not brought over: files of 1 runs: there is no folder {tmp_path}/disk/5\n"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from mlgate_tracking.artifacts import repository_for
+from mlgate_tracking.artifacts.local import LocalRepository
 from mlgate_tracking.entities import LifecycleStage, Metric, RunStatus, Tag
 from mlgate_tracking.errors import BadRequest, Conflict, InvalidParameterValue, ResourceDoesNotExist
 from mlgate_tracking.store.mlflow_import import ArtifactPlan, ImportReport, Incomplete, import_mlflow, open_source
@@ -36,12 +39,16 @@ user_id: ann
 """
 
 
-def bring(uri: str | Path, store: SqlStore, artifacts: Path | None, **options) -> ImportReport:
-    source = open_source(str(uri))
-    try:
-        return import_mlflow(source, store, ArtifactPlan(str(artifacts) if artifacts else None), **options)
-    finally:
-        source.close()
+def bring(
+    uri: str | Path, store: SqlStore, artifacts: Path | None, proxied: Path | None = None, **options
+) -> ImportReport:
+    """
+    Args:
+        proxied: where the MLflow server kept its artifacts.
+    """
+    plan = ArtifactPlan(str(artifacts) if artifacts else None, str(proxied) if proxied else None)
+    with contextlib.closing(open_source(str(uri))) as source:
+        return import_mlflow(source, store, plan, **options)
 
 
 def text(uri: str, path: str, destination: Path) -> str:
@@ -76,7 +83,7 @@ def mlruns(tmp_path: Path) -> Path:
 
 def test_a_moved_folder_arrives_with_its_files(mlruns: Path, store: SqlStore, tmp_path: Path) -> None:
     report = bring(mlruns, store, tmp_path / "artifacts")
-    assert (report.found.runs, report.found.metric_points, report.files) == (3, 9, 3)
+    assert (report.found.runs, report.found.metric_points, report.found.artifact_files) == (3, 9, 3)
     assert report.written == report.found
     run = store.get_run(f"{1:032x}")
     assert run.info.artifact_uri == f"mlflow-artifacts:/5/{1:032x}/artifacts"
@@ -98,20 +105,20 @@ def test_an_interrupted_import_goes_on(
     broken.write_text("1 1.0 0\n")
     told: list[tuple[int, int]] = []
     report = bring(mlruns, store, tmp_path / "artifacts", progress=lambda done, total: told.append((done, total)))
-    assert (report.found.runs, report.written.runs, report.files) == (3, 1, 1)
+    assert (report.found.runs, report.written.runs, report.written.artifact_files) == (3, 1, 1)
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert bring(mlruns, store, tmp_path / "artifacts").written.runs == 0
 
 
 def test_a_dry_run_writes_nothing(mlruns: Path, store: SqlStore, tmp_path: Path) -> None:
     report = bring(mlruns, store, tmp_path / "artifacts", dry_run=True)
-    assert (report.found.runs, report.written.runs, report.files) == (3, 0, 0)
+    assert (report.found.runs, report.written.runs, report.written.artifact_files) == (3, 0, 0)
     assert store.get_experiment_by_name("by hand") is None
     assert not (tmp_path / "artifacts").exists()
 
 
 def test_files_may_stay_where_they_are(mlruns: Path, store: SqlStore) -> None:
-    assert bring(mlruns, store, None).files == 0
+    assert bring(mlruns, store, None).written.artifact_files == 0
     assert store.get_run(f"{1:032x}").info.artifact_uri == f"file:///gone/mlruns/5/{1:032x}/artifacts"
 
 
@@ -144,6 +151,193 @@ def test_counts_that_differ_at_the_end_are_told(
     monkeypatch.setattr("mlgate_tracking.store.mlflow_import.target.write_params", lambda *_args: None)
     with pytest.raises(Incomplete, match=r"the import is not complete: params: 3 there, 0 here"):
         bring(mlruns, store, tmp_path / "artifacts")
+
+
+# --- files that are not where they should be
+
+
+@pytest.fixture
+def behind_a_server(mlruns: Path, tmp_path: Path) -> Path:
+    """Where the server of `mlruns` has put the files of its runs."""
+    served = tmp_path / "served"
+    for run in (mlruns / "5").glob("0*"):
+        shutil.move(run / "artifacts", served / "5" / run.name / "artifacts")
+        meta = META.format(run_id=run.name, artifacts=f"mlflow-artifacts:/5/{run.name}/artifacts")
+        (run / "meta.yaml").write_text(meta)
+    return served
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize(
+    ("proxied", "message"),
+    [(None, r"mlflow-artifacts:/5/.* are behind an MLflow server"), ("typo", "there are no files in .*typo")],
+)
+@pytest.mark.usefixtures("behind_a_server")
+def test_nothing_is_written_without_the_place_of_a_servers_files(
+    mlruns: Path, store: SqlStore, tmp_path: Path, proxied: str | None, message: str, dry_run: bool
+) -> None:
+    with pytest.raises(InvalidParameterValue, match=message):
+        bring(mlruns, store, tmp_path / "artifacts", proxied and tmp_path / proxied, dry_run=dry_run)
+    assert store.get_experiment_by_name("by hand") is None
+
+
+def test_a_wrong_place_of_files_is_told_and_the_right_one_brings_them(
+    mlruns: Path, store: SqlStore, tmp_path: Path, behind_a_server: Path
+) -> None:
+    report = bring(mlruns, store, tmp_path / "artifacts", mlruns)
+    assert report.missing == [
+        f"no file of 3 runs and models was found in {mlruns}: is it the MLflow server's --artifacts-destination?"
+    ]
+    report = bring(mlruns, store, tmp_path / "artifacts", behind_a_server)
+    assert (report.written.runs, report.written.artifact_files, report.missing) == (0, 3, [])
+    assert text(store.get_run(f"{1:032x}").info.artifact_uri, "notes/a.txt", tmp_path / "artifacts") == "of 1"
+
+
+def test_a_run_whose_files_are_out_of_reach_keeps_their_place(mlruns: Path, store: SqlStore, tmp_path: Path) -> None:
+    run = mlruns / "5" / f"{1:032x}"
+    away, back = tmp_path / "disk" / "5" / run.name / "artifacts", tmp_path / "away"
+    shutil.move(run / "artifacts", back)
+    (run / "meta.yaml").write_text(META.format(run_id=run.name, artifacts=away))
+    report = bring(mlruns, store, tmp_path / "artifacts")
+    assert report.missing == [f"files of 1 runs: there is no folder {tmp_path}/disk/5"]
+    assert store.get_run(run.name).info.artifact_uri == str(away)
+    shutil.move(back, away)
+    report = bring(mlruns, store, tmp_path / "artifacts")
+    assert (report.written.artifact_files, report.missing) == (1, [])
+    uri = store.get_run(run.name).info.artifact_uri
+    assert uri == f"mlflow-artifacts:/5/{run.name}/artifacts"
+    assert text(uri, "notes/a.txt", tmp_path / "artifacts") == "of 1"
+
+
+def test_files_that_were_left_are_brought_later(mlruns: Path, store: SqlStore, tmp_path: Path) -> None:
+    bring(mlruns, store, None)
+    assert bring(mlruns, store, tmp_path / "artifacts").written.artifact_files == 3
+    assert text(store.get_run(f"{1:032x}").info.artifact_uri, "notes/a.txt", tmp_path / "artifacts") == "of 1"
+
+
+def test_a_file_that_vanishes_is_told_and_not_replaced_by_an_empty_one(
+    mlruns: Path, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download = LocalRepository.download
+
+    def vanishing(self: LocalRepository, path: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        if f"{1:032x}" in str(self.root):
+            raise self.missing(path)
+        return download(self, path, start, end)
+
+    monkeypatch.setattr(LocalRepository, "download", vanishing)
+    report = bring(mlruns, store, tmp_path / "artifacts")
+    assert report.missing == [f"run {1:032x}: file 'notes/a.txt' vanished while it was read"]
+    monkeypatch.undo()
+    assert not list((tmp_path / "artifacts" / "5" / f"{1:032x}").rglob("a.txt"))
+    assert bring(mlruns, store, tmp_path / "artifacts").written.artifact_files == 1
+
+
+def test_a_run_without_files_is_none_that_misses_any(mlruns: Path, store: SqlStore, tmp_path: Path) -> None:
+    run = mlruns / "5" / f"{1:032x}"
+    shutil.rmtree(run / "artifacts")
+    (run / "meta.yaml").write_text(META.format(run_id=run.name, artifacts=""))
+    report = bring(mlruns, store, tmp_path / "artifacts")
+    assert (report.found.artifact_files, report.missing) == (2, [])
+
+
+def test_a_run_that_went_on_since_is_told(mlruns: Path, store: SqlStore, tmp_path: Path) -> None:
+    bring(mlruns, store, tmp_path / "artifacts")
+    with (mlruns / "5" / f"{1:032x}" / "metrics" / "loss").open("a") as file:
+        file.write("4 0.1 3\n")
+    (mlruns / "5" / f"{2:032x}" / "artifacts" / "notes" / "a.txt").write_text("longer")
+    assert bring(mlruns, store, tmp_path / "artifacts").missing == [
+        f"run {1:032x}: 4 points there, 3 here: it went on since",
+        f"run {2:032x}: file 'notes/a.txt' has 6 bytes there and 4 here",
+    ]
+
+
+# --- a registry that has grown
+
+
+def a_version(mlruns: Path, number: int, *, stage: str = "None", tag: str = "1", created: int = 1) -> None:
+    folder = mlruns / "models" / "iris" / f"version-{number}"
+    (folder / "tags").mkdir(parents=True, exist_ok=True)
+    (folder / "tags" / "checked").write_text(tag)
+    (folder / "meta.yaml").write_text(
+        f"name: iris\nversion: {number}\ncurrent_stage: {stage}\nsource: s3://bucket/{number}\n"
+        f"creation_timestamp: {created}\nlast_updated_timestamp: {number}\n"
+    )
+
+
+def an_alias(mlruns: Path, alias: str, version: int) -> None:
+    folder = mlruns / "models" / "iris" / "aliases"
+    folder.mkdir(exist_ok=True)
+    (folder / alias).write_text(str(version))
+
+
+@pytest.fixture
+def registry(mlruns: Path) -> Path:
+    """A model in `mlruns` with one version, which is `champion`."""
+    a_version(mlruns, 1, stage="Production")
+    (mlruns / "models" / "iris" / "meta.yaml").write_text("name: iris\ncreation_timestamp: 1\n")
+    an_alias(mlruns, "champion", 1)
+    return mlruns
+
+
+def test_what_a_model_has_got_since_is_brought(registry: Path, store: SqlStore, tmp_path: Path) -> None:
+    bring(registry, store, tmp_path / "artifacts")
+    a_version(registry, 1, stage="Archived", tag="2")
+    a_version(registry, 2, stage="Production")
+    an_alias(registry, "champion", 2)
+    an_alias(registry, "first", 1)
+    assert bring(registry, store, tmp_path / "artifacts", dry_run=True).missing == []
+    assert store.get_model_version_by_alias("iris", "champion").version == 1
+    report = bring(registry, store, tmp_path / "artifacts")
+    assert (report.written.model_versions, report.written.aliases, report.missing) == (1, 2, [])
+    assert store.get_model_version_by_alias("iris", "champion").version == 2
+    first, second = (store.get_model_version("iris", number) for number in (1, 2))
+    assert (first.current_stage, first.tags) == ("Archived", (Tag("checked", "2"),))
+    assert second.current_stage == "Production"
+    assert store.create_model_version("iris", "s3://bucket/new").version == 3
+
+
+def test_what_was_moved_or_made_here_is_not_overwritten_but_told(
+    registry: Path, store: SqlStore, tmp_path: Path
+) -> None:
+    bring(registry, store, tmp_path / "artifacts")
+    store.create_model_version("iris", "s3://bucket/ours")
+    store.set_registered_model_alias("iris", "champion", 2)
+    store.transition_model_version_stage("iris", 1, "Archived")
+    a_version(registry, 2)
+    a_version(registry, 3, stage="Staging")
+    report = bring(registry, store, tmp_path / "artifacts")
+    assert report.missing == [
+        "iris version 1: stage Production there, Archived here",
+        "iris version 2: another one is here",
+        "iris version 3: stage Staging",
+        "iris: alias champion is version 1 there, version 2 here",
+    ]
+    assert store.get_model_version_by_alias("iris", "champion").source == "s3://bucket/ours"
+    assert store.get_model_version("iris", 3).current_stage == "None"
+
+
+def test_a_version_that_was_deleted_since_goes(registry: Path, store: SqlStore, tmp_path: Path) -> None:
+    bring(registry, store, tmp_path / "artifacts")
+    a_version(registry, 1, stage="Deleted_Internal")
+    (registry / "models" / "iris" / "aliases" / "champion").unlink()
+    assert bring(registry, store, tmp_path / "artifacts").missing == []
+    with pytest.raises(ResourceDoesNotExist):
+        store.get_model_version("iris", 1)
+    assert store.get_registered_model("iris").aliases == ()
+
+
+def test_a_version_without_files_is_told(registry: Path, store: SqlStore, tmp_path: Path) -> None:
+    meta = registry / "models" / "iris" / "version-1" / "meta.yaml"
+    meta.write_text(
+        meta.read_text().replace("s3://bucket/1", f"/gone/mlruns/5/{1:032x}/artifacts/model\nrun_id: '{1:032x}'")
+    )
+    assert bring(registry, store, tmp_path / "artifacts").missing == [
+        f"iris version 1: there are no files in mlflow-artifacts:/5/{1:032x}/artifacts/model"
+    ]
+
+
+# --- what is no source
 
 
 @pytest.mark.parametrize(
@@ -264,9 +458,9 @@ def test_a_store_of_mlflows_arrives_whole(seeded: Seeded, store: SqlStore, tmp_p
     report = bring(seeded.uri, store, destination)
     assert (report.found.experiments, report.found.runs, report.found.metric_points) == (3, 4, 34)
     assert (report.found.registered_models, report.found.model_versions, report.found.aliases) == (2, 3, 1)
-    assert report.files == 7
+    assert report.written.artifact_files == 7
     again = bring(seeded.uri, store, destination)
-    assert (again.written.runs, again.written.registered_models, again.files) == (0, 0, 0)
+    assert (again.written.runs, again.written.registered_models, again.written.artifact_files) == (0, 0, 0)
     everything_arrived(store, seeded.ids, destination)
 
 
@@ -279,5 +473,6 @@ def test_a_postgresql_database_of_mlflows_arrives_in_ours(postgresql: databases.
     ids = run_seed(python, there, str(tmp_path / "there"), tmp_path)
     with SqlStore(here) as store:
         bring(there, store, tmp_path / "artifacts")
+        assert bring(there, store, tmp_path / "artifacts").missing == []
         everything_arrived(store, ids, tmp_path / "artifacts")
         assert int(store.create_experiment("next")) > int(ids["gone"])

@@ -1,20 +1,21 @@
 """Bring an MLflow store over: a database or a folder of its file store, with ids, histories and files.
 
-Each run arrives whole, its files first, so an import that was interrupted goes on where it stopped. At the end the
-counts on both sides are compared.
+Each run arrives whole, its files first, so an import that was interrupted goes on where it stopped; files, versions and
+aliases that are still missing are brought by the next one. At the end the counts on both sides are compared.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from mlgate_tracking.artifacts import ArtifactRepository, repository_for
-from mlgate_tracking.entities import ModelVersion
-from mlgate_tracking.errors import InvalidParameterValue, ResourceDoesNotExist, TrackingError
+from mlgate_tracking.artifacts import is_proxied
+from mlgate_tracking.entities import LoggedModelStatus, ModelVersion
+from mlgate_tracking.errors import InvalidParameterValue, TrackingError
 from mlgate_tracking.store.experiments import default_location
+from mlgate_tracking.store.mlflow_import.files import ArtifactPlan, Files
 from mlgate_tracking.store.mlflow_import.records import (
     Counts,
     ImportReport,
@@ -23,22 +24,9 @@ from mlgate_tracking.store.mlflow_import.records import (
     RunRecord,
     Source,
 )
-from mlgate_tracking.store.mlflow_import.target import Target
+from mlgate_tracking.store.mlflow_import.target import RunHere, Target
 from mlgate_tracking.store.mlflow_import.vocabulary import local_path
 from mlgate_tracking.store.part import StorePart
-
-
-@dataclass(frozen=True, slots=True)
-class ArtifactPlan:
-    """What becomes of artifacts.
-
-    Attributes:
-        destination: where the store keeps its proxied artifacts; None leaves all files where they are.
-        source_destination: where the MLflow server kept its proxied artifacts (its `--artifacts-destination`).
-    """
-
-    destination: str | None
-    source_destination: str | None = None
 
 
 class Incomplete(TrackingError):
@@ -106,7 +94,10 @@ class _Import:
         self.dry_run = dry_run
         self.progress = progress
         self.report = ImportReport(left=source.left())
+        self.files = Files(artifacts, self.report, dry_run=dry_run)
         self.here = Counts()
+        self.gone: dict[str, int] = {}
+        """Folder that is not there -> how many runs had their files in it."""
         self.moved: dict[str, tuple[str, str]] = {}
         """Run or logged model that a version comes from -> its artifact URI there and here."""
 
@@ -114,6 +105,7 @@ class _Import:
         experiments = self.source.experiments()
         models = self.source.registered_models()
         self.target.refuse_conflicts(experiments, models)
+        self.files.require_source(self.source)
         wanted = {version.run_id for record in models for version in record.versions if version.run_id}
         total, done = self.source.run_count(), 0
         logged_models = []
@@ -131,6 +123,10 @@ class _Import:
                 self.progress(done, total)
         for model in models:
             self._bring_registered_model(model)
+        self.files.finish()
+        self.report.missing += [
+            f"files of {runs} runs: there is no folder {folder}" for folder, runs in self.gone.items()
+        ]
         if not self.dry_run:
             self.target.finish()
             names = [record.model.name for record in models]
@@ -140,83 +136,115 @@ class _Import:
 
     def _bring_logged_model(self, record: LoggedModelRecord) -> None:
         model = record.model
-        uri = self._new_uri(model.artifact_uri, model.experiment_id, f"models/{model.model_id}/artifacts")
-        self.moved[model.model_id] = (model.artifact_uri, uri)
+        what = f"logged model {model.model_id}"
         self.report.found.logged_models += 1
-        if self.dry_run or self.target.has_logged_model(model.model_id):
+        was = self.target.logged_model_uri(model.model_id)
+        uri = self._new_uri(model.artifact_uri, model.experiment_id, f"models/{model.model_id}/artifacts")
+        if was is not None and was != model.artifact_uri:
+            uri = was
+        files = self.files.bring(what, record.artifacts, uri)
+        if was != uri != model.artifact_uri and model.status is LoggedModelStatus.READY and not files:
+            self.report.missing.append(f"{what}: there are no files in {record.artifacts or model.artifact_uri}")
+            uri = model.artifact_uri
+        self.moved[model.model_id] = (model.artifact_uri, uri)
+        if self.dry_run:
             return
-        self._copy(record.artifacts, model.artifact_uri, uri)
-        self.report.written.logged_models += self.target.write_logged_model(record, uri)
+        if was is None:
+            self.report.written.logged_models += self.target.write_logged_model(record, uri)
+        elif was != uri:
+            self.target.relocate_logged_model(model.model_id, uri)
 
     def _bring_runs(self, batch: list[RunRecord], wanted: set[str]) -> None:
         ids = [record.run.info.run_id for record in batch]
-        present = self.target.present_runs(ids)
+        present = self.target.runs_here(ids)
         missing = []
         for record in batch:
             info = record.run.info
-            uri = self._new_uri(info.artifact_uri, info.experiment_id, f"{info.run_id}/artifacts")
+            was = present.get(info.run_id)
+            uri = self._run_uri(record, None if was is None else was.artifact_uri)
             if info.run_id in wanted:
                 self.moved[info.run_id] = (info.artifact_uri, uri)
             self.report.found.add_run(record)
-            if info.run_id in present:
-                continue
-            missing.append((record, uri))
-            if not self.dry_run:
-                self.report.written.add_run(record)
-                self._copy(record.artifacts, info.artifact_uri, uri)
+            self.files.bring(f"run {info.run_id}", record.artifacts, uri)
+            if was is not None:
+                self._look_at_run(record, was, uri)
+            else:
+                missing.append((record, uri))
         if not self.dry_run:
+            for record, _ in missing:
+                self.report.written.add_run(record)
             self.target.write_runs(missing)
-            self.here.runs += len(self.target.present_runs(ids))
+            self.here.runs += len(self.target.runs_here(ids))
             self.target.count_run_data([record.run.info.run_id for record, _ in missing], self.here)
+
+    def _run_uri(self, record: RunRecord, was: str | None) -> str:
+        """Where the files of a run are to be; where they were, when they are out of reach."""
+        info = record.run.info
+        if was is not None and was != info.artifact_uri:
+            return was
+        uri = self._new_uri(info.artifact_uri, info.experiment_id, f"{info.run_id}/artifacts")
+        if uri != info.artifact_uri and self.files.are_gone(record.artifacts):
+            folder = str(Path(record.artifacts or "").parent.parent)
+            self.gone[folder] = self.gone.get(folder, 0) + 1
+            return info.artifact_uri
+        return uri
+
+    def _look_at_run(self, record: RunRecord, was: RunHere, uri: str) -> None:
+        """A run that is here already keeps its data; its files have been brought now if they had not been before."""
+        points = self.target.points_here(was)
+        if len(record.history) > points:
+            self.report.missing.append(
+                f"run {was.run_id}: {len(record.history)} points there, {points} here: it went on since"
+            )
+        if uri != was.artifact_uri and not self.dry_run:
+            self.target.relocate_run(was.run_id, uri)
 
     def _bring_registered_model(self, record: RegisteredModelRecord) -> None:
         self.report.found.add_model(record)
-        if self.dry_run:
-            return
         versions = [self._relocated(version) for version in record.versions]
-        if self.target.write_registered_model(record, versions):
+        update = self.target.update_registered_model(record, versions, dry_run=self.dry_run)
+        if update is not None:
+            self.report.missing += update.refused
+            if not self.dry_run:
+                self.report.written.model_versions += update.versions
+                self.report.written.aliases += update.aliases
+        elif not self.dry_run:
+            self.target.write_registered_model(record, versions)
             self.report.written.add_model(record)
-            self.target.count_model_data(record.model.name, self.here)
+        if not self.dry_run:
+            self.target.count_model_data(record, self.here)
+            for version in versions:
+                if version.version not in record.deleted:
+                    self.files.check_version(version)
 
     def _compare(self) -> None:
-        """Everything that was found is here; what was written now is here with all its data.
+        """Everything that was found is here; the data of runs that were written now is here with all of it.
 
-        Runs and models that were here before may have changed since they were brought over.
+        Runs that were here before may have changed since they were brought over. Whatever is known to be missing is
+        told by name.
         """
-        found, written = self.report.found, self.report.written
+        written = self.report.written
         expected = replace(
-            written,
-            experiments=found.experiments,
-            runs=found.runs,
-            logged_models=found.logged_models,
-            registered_models=found.registered_models,
+            self.report.found,
+            params=written.params,
+            tags=written.tags,
+            metric_points=written.metric_points,
+            dataset_inputs=written.dataset_inputs,
         )
+        expected.artifact_files -= self.files.vanished
+        self.here.artifact_files = self.files.here
         differences = expected.differences(self.here)
         if differences:
-            raise Incomplete(f"the import is not complete: {'; '.join(differences)}")
+            raise Incomplete(f"the import is not complete: {'; '.join([*differences, *self.report.missing])}")
 
     # --- artifacts ----------------------------------------------------------------------------------------------
 
     def _new_uri(self, old: str, experiment_id: str, below: str) -> str:
         """An object store's files stay in place; others go below the store's own artifact root."""
-        stays = local_path(old) is None and not old.startswith("mlflow-artifacts:")
+        stays = local_path(old) is None and not is_proxied(old)
         if stays or self.artifacts.destination is None:
             return old
         return posixpath.join(default_location(self.root, int(experiment_id)), below).rstrip("/")
-
-    def _copy(self, readable: str | None, old: str, new: str) -> None:
-        if readable is None or self.artifacts.destination is None:
-            return
-        if readable.startswith("mlflow-artifacts:") and self.artifacts.source_destination is None:
-            raise InvalidParameterValue(
-                f"artifacts {old} are behind an MLflow server: say where it keeps them (--artifacts-source), "
-                "or leave them (--no-artifacts)"
-            )
-        there = repository_for(readable, destination=self.artifacts.source_destination)
-        here = repository_for(new, destination=self.artifacts.destination)
-        for path in _files(there):
-            here.upload(path, _chunks(there, path))
-            self.report.files += 1
 
     def _relocated(self, version: ModelVersion) -> ModelVersion:
         """A version whose files have moved along with the run or logged model they belong to."""
@@ -238,27 +266,6 @@ def _rebased(uri: str, pairs: list[tuple[str, str]]) -> str:
         if base and (plain == base or plain.startswith(f"{base}/")):
             return new + plain[len(base) :]
     return uri
-
-
-def _files(repository: ArtifactRepository, folder: str = "") -> Iterator[str]:
-    token = None
-    while True:
-        page = repository.list(folder, page_token=token)
-        for entry in page.items:
-            if entry.is_dir:
-                yield from _files(repository, entry.path)
-            else:
-                yield entry.path
-        token = page.token
-        if token is None:
-            return
-
-
-def _chunks(repository: ArtifactRepository, path: str) -> Iterator[bytes]:
-    try:
-        yield from repository.download(path)
-    except ResourceDoesNotExist:  # removed while we read
-        return
 
 
 __all__ = ["ArtifactPlan", "Counts", "ImportReport", "Incomplete", "import_mlflow", "open_source"]

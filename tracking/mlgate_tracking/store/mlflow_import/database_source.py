@@ -258,6 +258,15 @@ class DatabaseSource:
             for row in self._rows("registered_models", order="ORDER BY name")
         ]
 
+    def proxied_location(self) -> str | None:
+        for table, column in (("runs", "artifact_uri"), ("logged_models", "artifact_location")):
+            if table in self._columns:
+                statement = sa.text(f"SELECT {column} FROM {table} WHERE {column} LIKE 'mlflow-artifacts:%' LIMIT 1")
+                found = self._connection.execute(statement).scalar()
+                if found is not None:
+                    return str(found)
+        return None
+
     def left(self) -> list[str]:
         found = []
         for table, words in _LEFT.items():

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from mlgate_tracking.artifacts import is_proxied
 from mlgate_tracking.entities import (
     Dataset,
     DatasetInput,
@@ -176,6 +177,17 @@ class FolderSource:
 
     def registered_models(self) -> list[RegisteredModelRecord]:
         return [_registered_model(path.parent) for path in sorted((self.folder / "models").glob(f"*/{_META}"))]
+
+    def proxied_location(self) -> str | None:
+        for experiment_id in self._experiment_folders:
+            for folder in self._run_folders(experiment_id):
+                uri = str(_read_meta(folder).get("artifact_uri") or "")
+                if is_proxied(_artifacts(folder, uri, self.folder.parent) or ""):
+                    return uri
+            for record in self.logged_models(experiment_id):
+                if is_proxied(record.artifacts or ""):
+                    return record.artifacts
+        return None
 
     def left(self) -> list[str]:
         traces = sum(1 for _ in self.folder.glob("*/traces/*/trace_info.yaml"))

@@ -59,6 +59,7 @@ class Counts:
     registered_models: int = 0
     model_versions: int = 0
     aliases: int = 0
+    artifact_files: int = 0
 
     def add_run(self, record: RunRecord) -> None:
         data = record.run.data
@@ -89,14 +90,14 @@ class ImportReport:
     Attributes:
         found: what the source holds.
         written: what was not here before.
-        files: artifact files that were copied.
-        left: what the source holds and an import does not bring, in words.
+        left: what the source holds and an import never brings, in words.
+        missing: what should have come and did not, in words.
     """
 
     found: Counts = field(default_factory=Counts)
     written: Counts = field(default_factory=Counts)
-    files: int = 0
     left: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
 
 
 class Source(Protocol):
@@ -115,6 +116,10 @@ class Source(Protocol):
     def logged_models(self, experiment_id: str) -> list[LoggedModelRecord]: ...
 
     def registered_models(self) -> list[RegisteredModelRecord]: ...
+
+    def proxied_location(self) -> str | None:
+        """An artifact location of a run or logged model whose files only an MLflow server can find, if there is one."""
+        ...
 
     def left(self) -> list[str]:
         """What it holds besides, in words: `12 traces`."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from mlgate_tracking.entities import DatasetInput, Experiment, LifecycleStage, Metric, ModelVersion, Run
 from mlgate_tracking.errors import Conflict
 from mlgate_tracking.store.dialects import in_list
 from mlgate_tracking.store.inputs import write_dataset_input
 from mlgate_tracking.store.metrics import dataset_hash, write_metrics
+from mlgate_tracking.store.mlflow_import.model_update import Update, update_model
 from mlgate_tracking.store.mlflow_import.records import Counts, LoggedModelRecord, RegisteredModelRecord, RunRecord
+from mlgate_tracking.store.mlflow_import.version_rows import write_version
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.run_data import write_params, write_tags
 from mlgate_tracking.store.run_names import random_run_name
@@ -20,6 +22,12 @@ from mlgate_tracking.store.values import double_columns
 
 _POINTS_AT_ONCE = 5000
 _IDS_AT_ONCE = 400
+
+
+class RunHere(NamedTuple):
+    run_pk: int
+    run_id: str
+    artifact_uri: str
 
 
 class Target:
@@ -54,11 +62,20 @@ class Target:
 
         self._store.read(work)
 
-    def present_runs(self, run_ids: Sequence[str]) -> set[str]:
-        return self._store.read(lambda tx: set(_present(tx, "runs", "run_id", run_ids)))
+    def runs_here(self, run_ids: Sequence[str]) -> dict[str, RunHere]:
+        def work(tx: Transaction) -> dict[str, RunHere]:
+            return {row[1]: RunHere(*row) for row in _run_rows(tx, run_ids)}
 
-    def has_logged_model(self, model_id: str) -> bool:
-        return self._store.read(lambda tx: any(_present(tx, "logged_models", "model_id", [model_id])))
+        return self._store.read(work)
+
+    def points_here(self, run: RunHere) -> int:
+        return self._store.read(lambda tx: _count(tx, "metrics WHERE run_pk = :pk", pk=run.run_pk))
+
+    def logged_model_uri(self, model_id: str) -> str | None:
+        """The artifact URI of a logged model that is here."""
+        return self._store.read(
+            lambda tx: next(iter(_present(tx, "logged_models", "model_id", [model_id], "artifact_uri")), None)
+        )
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -160,13 +177,36 @@ class Target:
         conflict = ["logged_model_pk", "key_id", "dataset_hash", "step", "timestamp", "value", "is_nan", "run_id"]
         tx.insert_missing("logged_model_metrics", points, conflict)
 
-    def write_registered_model(self, record: RegisteredModelRecord, versions: Sequence[ModelVersion]) -> bool:
-        """Write a model with these versions, in one transaction; False when it was here."""
+    def relocate_run(self, run_id: str, artifact_uri: str) -> None:
+        values = {"uri": artifact_uri, "id": run_id}
+        self._store.write(lambda tx: tx.change("UPDATE runs SET artifact_uri = :uri WHERE run_id = :id", values))
+
+    def relocate_logged_model(self, model_id: str, artifact_uri: str) -> None:
+        values = {"uri": artifact_uri, "id": model_id}
+        self._store.write(
+            lambda tx: tx.change("UPDATE logged_models SET artifact_uri = :uri WHERE model_id = :id", values)
+        )
+
+    def update_registered_model(
+        self, record: RegisteredModelRecord, versions: Sequence[ModelVersion], *, dry_run: bool
+    ) -> Update | None:
+        """Add to a model what the source has got since it was brought over; None when it is not here."""
+
+        def work(tx: Transaction) -> Update | None:
+            lock = "" if dry_run else tx.dialect.for_update
+            row = tx.row(
+                f"SELECT registered_model_pk FROM registered_models WHERE name = :name{lock}",
+                {"name": record.model.name},
+            )
+            return None if row is None else update_model(tx, row[0], record, versions, dry_run=dry_run)
+
+        return self._store.read(work) if dry_run else self._store.write(work)
+
+    def write_registered_model(self, record: RegisteredModelRecord, versions: Sequence[ModelVersion]) -> None:
+        """Write a new model with these versions, in one transaction."""
         model = record.model
 
-        def work(tx: Transaction) -> bool:
-            if tx.row("SELECT 1 FROM registered_models WHERE name = :name", {"name": model.name}) is not None:
-                return False
+        def work(tx: Transaction) -> None:
             values = {
                 "name": model.name,
                 "description": model.description,
@@ -189,10 +229,9 @@ class Target:
                 ],
             )
             for version in versions:
-                _write_version(tx, pk, version, deleted=version.version in record.deleted)
-            return True
+                write_version(tx, pk, version, deleted=version.version in record.deleted)
 
-        return self._store.write(work)
+        self._store.write(work)
 
     def finish(self) -> None:
         """Let PostgreSQL's counter of experiments go on behind the ids that were brought over."""
@@ -223,11 +262,16 @@ class Target:
 
         self._store.read(work)
 
-    def count_model_data(self, name: str, counts: Counts) -> None:
+    def count_model_data(self, record: RegisteredModelRecord, counts: Counts) -> None:
+        """Add which of a model's versions and aliases are here."""
+
         def work(tx: Transaction) -> None:
             chosen = "registered_model_pk = (SELECT registered_model_pk FROM registered_models WHERE name = :name)"
-            counts.model_versions += _count(tx, f"model_versions WHERE {chosen}", name=name)
-            counts.aliases += _count(tx, f"registered_model_aliases WHERE {chosen}", name=name)
+            name = {"name": record.model.name}
+            versions = {row[0] for row in tx.rows(f"SELECT version FROM model_versions WHERE {chosen}", name)}
+            aliases = {row[0] for row in tx.rows(f"SELECT alias FROM registered_model_aliases WHERE {chosen}", name)}
+            counts.model_versions += sum(version.version in versions for version in record.versions)
+            counts.aliases += sum(alias.alias in aliases for alias in record.model.aliases)
 
         self._store.read(work)
 
@@ -250,6 +294,12 @@ def _present(
         part, params = in_list(values[start : start + _IDS_AT_ONCE])
         for row in tx.rows(f"SELECT {wanted or column} FROM {table} WHERE {column} IN {part}", params):
             yield row[0]
+
+
+def _run_rows(tx: Transaction, run_ids: Sequence[str]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(run_ids), _IDS_AT_ONCE):
+        part, params = in_list(run_ids[start : start + _IDS_AT_ONCE])
+        yield from tx.rows(f"SELECT run_pk, run_id, artifact_uri FROM runs WHERE run_id IN {part}", params)
 
 
 def _count(tx: Transaction, rows: str, **params: object) -> int:
@@ -296,28 +346,4 @@ def _model_point(pk: int, key_id: int, point: Metric) -> dict[str, Any]:
     }
 
 
-def _write_version(tx: Transaction, model_pk: int, version: ModelVersion, *, deleted: bool) -> None:
-    values = {
-        "registered_model_pk": model_pk,
-        "version": version.version,
-        "current_stage": version.current_stage,
-        "source": version.source,
-        "storage_location": version.storage_location or version.source,
-        "run_id": version.run_id or "",
-        "run_link": version.run_link,
-        "description": version.description,
-        "user_id": version.user_id,
-        "model_id": version.model_id,
-        "status": version.status,
-        "status_message": version.status_message,
-        "owner_run_id": None,
-        "creation_timestamp": version.creation_timestamp,
-        "last_updated_timestamp": version.last_updated_timestamp,
-        "deleted_time": version.last_updated_timestamp if deleted else None,
-    }
-    pk = tx.insert_keyed("model_versions", values, "model_version_pk")
-    rows = [{"model_version_pk": pk, "name": tag.key, "value": tag.value} for tag in version.tags]
-    tx.insert_many("model_version_tags", rows)
-
-
-__all__ = ["Target"]
+__all__ = ["RunHere", "Target"]

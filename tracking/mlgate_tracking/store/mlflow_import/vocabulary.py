@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from mlgate_tracking.artifacts import is_proxied
 from mlgate_tracking.entities import LoggedModelStatus, RunStatus
 
 DELETED_STAGE = "Deleted_Internal"
@@ -27,18 +28,21 @@ RUN_STATUSES = {
 }
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
-_PROXIED = "mlflow-artifacts:"
 
 
 def readable_location(uri: str, folder: Path | None = None) -> str | None:
-    """Where files of an artifact URI can be read from; None for an object store's, whose files stay in place.
+    """Where files of an artifact URI can be read from.
+
+    None for an object store's, whose files stay in place, and for a run that has no URI.
 
     Args:
         folder: what a relative path may be relative to, besides the working directory.
     """
+    if not uri:
+        return None
     path = local_path(uri)
     if path is None:
-        return uri if uri.startswith(_PROXIED) else None
+        return uri if is_proxied(uri) else None
     if folder is not None and not path.is_absolute() and (folder / path).is_dir():
         path = folder / path
     return str(path.absolute())
