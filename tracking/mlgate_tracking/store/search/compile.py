@@ -25,7 +25,7 @@ Condition = sa.ColumnElement[bool]
 
 MANY = 5
 """More conditions than these are kept from a server's planner."""
-_MYSQL = frozenset({"mysql", "mariadb"})
+MYSQL = frozenset({"mysql", "mariadb"})
 _GLOB = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]", "%": "*", "_": "?"})
 
 
@@ -211,7 +211,7 @@ def text_condition(column: Expression, operator: Operator, value: Value, dialect
     if operator is Operator.ILIKE:
         if dialect == "sqlite":
             return column.like(text)  # SQLite's own LIKE ignores case and knows no escapes
-        if dialect in _MYSQL:
+        if dialect in MYSQL:
             return sa.func.lower(column).like(sa.func.lower(_pattern(text)), escape=_ESCAPE)
         return column.ilike(_pattern(text), escape=_ESCAPE)
     return column.regexp_match(text)
@@ -301,6 +301,7 @@ def attribute(name: str, *, ascending: bool = True) -> Ordering:
 
 
 __all__ = [
+    "MYSQL",
     "Condition",
     "Expression",
     "Keyed",

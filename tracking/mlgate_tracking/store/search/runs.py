@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from mlgate_tracking.entities import ViewType
 from mlgate_tracking.store.search import paging
 from mlgate_tracking.store.search.compile import (
+    MYSQL,
     Condition,
     Expression,
     Keyed,
@@ -337,10 +338,25 @@ class _Search:
                 if not isinstance(last[0], int) or last[0] > segment.rank:
                     continue
                 position = last if last[0] == segment.rank else None
-            found += connection.execute(self._walk(segment, position, self._limit - len(found)))
+            found += self._walked(connection, segment, position, self._limit - len(found))
             if len(found) >= self._limit:
                 break
         return found
+
+    def _walked(
+        self, connection: sa.Connection, segment: _Segment, position: SortKey | None, limit: int
+    ) -> sa.CursorResult[Any]:
+        statement = self._walk(segment, position, limit)
+        first, ascending = segment.first, self._orderings[0].ascending
+        in_index = self._dialect not in MYSQL or self._orderings[0] == _NEWEST
+        if first is not None and not in_index and isinstance(statement, sa.Select) and len(self._experiments) == 1:
+            # These sort everything when an index has the first sort key only; so see first where the page ends.
+            in_order = first.asc() if ascending else first.desc()
+            page_end = statement.with_only_columns(first).order_by(None).order_by(in_order).limit(1).offset(limit - 1)
+            last = connection.execute(page_end).scalar()
+            if last is not None:
+                statement = statement.where(first <= last if ascending else first >= last)
+        return connection.execute(statement)
 
     def _walk(self, segment: _Segment, position: SortKey | None, limit: int) -> sa.Select[Any] | sa.CompoundSelect[Any]:
         if position is not None or limit != self._limit:
