@@ -17,6 +17,7 @@ from typing import Any
 
 from mlgate_tracking.entities import (
     DatasetInput,
+    DatasetSummary,
     Experiment,
     Fence,
     LoggedModel,
@@ -445,6 +446,10 @@ class ServerStore(Store):
         page_token: str | None = None,
     ) -> Page[Any]:
         """`search_runs`, each run as something that msgspec encodes as it does what `wire.run_to_wire` gives for it."""
+
+    @abstractmethod
+    def search_datasets(self, experiment_ids: Sequence[str]) -> Sequence[DatasetSummary]:
+        """What runs of those experiments have read, each dataset once for each context; the first thousand."""
 
     # --- traces: what is known of them; their spans are artifacts -----------------------------------------------
 

@@ -154,6 +154,16 @@ class DatasetInput:
 
 
 @dataclass(frozen=True, slots=True)
+class DatasetSummary:
+    """A dataset that runs of an experiment have read, and what for (`mlflow.data.context`)."""
+
+    experiment_id: str
+    name: str
+    digest: str
+    context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelOutput:
     model_id: str
     step: int = 0
@@ -340,6 +350,7 @@ __all__ = [
     "WEBHOOK_STATUSES",
     "Dataset",
     "DatasetInput",
+    "DatasetSummary",
     "Experiment",
     "Fence",
     "FileInfo",

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from mlgate_tracking.entities import (
     Dataset,
     DatasetInput,
+    DatasetSummary,
     Experiment,
     Fence,
     FileInfo,
@@ -187,6 +188,11 @@ def dataset_input_to_wire(dataset_input: DatasetInput) -> Json:
             profile=dataset.profile,
         ),
     }
+
+
+def dataset_summary_to_wire(summary: DatasetSummary) -> Json:
+    body: Json = {"experiment_id": summary.experiment_id, "name": summary.name, "digest": summary.digest}
+    return body if summary.context is None else {**body, "context": summary.context}
 
 
 def dataset_input_from_wire(body: Mapping[str, Any]) -> DatasetInput:

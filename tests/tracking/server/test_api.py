@@ -10,9 +10,10 @@ import pytest
 import mlgate
 
 
-@pytest.mark.parametrize("family", ["/api/2.0/mlflow", "/ajax-api/2.0/mlflow", "/api/2.0/preview/mlflow"])
-def test_every_family_of_paths_answers(client, family):
-    answer = client.get(f"{family}/experiments/get", params={"experiment_id": "0"})
+@pytest.mark.parametrize("family", ["/api", "/ajax-api"])
+@pytest.mark.parametrize("version", ["2.0", "2.0/preview"])
+def test_every_family_of_paths_answers(client, family, version):
+    answer = client.get(f"{family}/{version}/mlflow/experiments/get", params={"experiment_id": "0"})
     assert answer.json()["experiment"]["name"] == "Default"
 
 

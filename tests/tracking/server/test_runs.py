@@ -131,6 +131,30 @@ def test_inputs_and_outputs_are_kept(api):
     assert api.refused("POST", "runs/outputs", run_id=run_id)[0] == 400
 
 
+def test_what_the_runs_of_experiments_have_read_is_listed_once(api):
+    other = api.post("experiments/create", name="other")["experiment_id"]
+    first, second, elsewhere = api.run(), api.run(), api.run(experiment_id=other)
+    context = [{"key": "mlflow.data.context", "value": "training"}, {"key": "k", "value": "v"}]
+
+    def read(run_id, name, tags=()):
+        dataset = {"name": name, "digest": "1", "source_type": "local", "source": "s"}
+        api.post("runs/log-inputs", run_id=run_id, datasets=[{"dataset": dataset, "tags": list(tags)}])
+
+    for run_id in (first, second):
+        read(run_id, "a", context)
+    read(second, "b")
+    read(elsewhere, "c")
+    path = "/ajax-api/2.0/mlflow/experiments/search-datasets"
+    assert api.post(path, experiment_ids=["0"])["dataset_summaries"] == [
+        {"experiment_id": "0", "name": "a", "digest": "1", "context": "training"},
+        {"experiment_id": "0", "name": "b", "digest": "1"},
+    ]
+    assert len(api.post(path, experiment_ids=["0", other])["dataset_summaries"]) == 3
+    assert api.post(path, experiment_ids=["77"]) == {}
+    for wrong in ([], ["0"] * 21):
+        assert api.refused("POST", path, experiment_ids=wrong) == (400, "INVALID_PARAMETER_VALUE")
+
+
 def test_a_2x_model_is_noted_in_the_runs_history_tag(api):
     run_id = api.run()
     model = {"artifact_path": "model", "flavors": {}, "utc_time_created": "now", "run_id": run_id, "model_uuid": "u"}

@@ -130,8 +130,8 @@ class JsonApi:
 def _paths(path: str) -> Iterable[str]:
     for family in FAMILIES:
         yield family + path
-    if path.startswith("2.0/mlflow/"):
-        yield "/api/2.0/preview/mlflow/" + path.removeprefix("2.0/mlflow/")
+        if path.startswith("2.0/mlflow/"):
+            yield family + path.replace("2.0/", "2.0/preview/", 1)
 
 
 def _check_content_type(content_type: str | None) -> None:

@@ -67,6 +67,13 @@ class Dataset(_Shape):
     profile: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class DatasetSummary(_Shape):
+    experiment_id: str
+    name: str
+    digest: str
+    context: str | msgspec.UnsetType = msgspec.UNSET
+
+
 class DatasetInput(_Shape):
     tags: list[KeyValue]
     dataset: Dataset
@@ -241,6 +248,7 @@ class Error(_Shape):
 SHAPES: dict[str, type[_Shape]] = {
     shape.__name__: shape
     for shape in (
+        DatasetSummary,
         Error,
         Experiment,
         FileInfo,

@@ -49,6 +49,10 @@ class SetExperimentTag(Request, frozen=True):
     value: str = ""
 
 
+class SearchDatasets(Request, frozen=True):
+    experiment_ids: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1, max_length=20)]
+
+
 class DeleteExperimentTag(KeyValue, frozen=True):
     experiment_id: Text
 
@@ -114,6 +118,12 @@ def delete_tag(call: Call, request: DeleteExperimentTag) -> Json:
     return {}
 
 
+def search_datasets(call: Call, request: SearchDatasets) -> Json:
+    """What runs of up to 20 experiments have read: each dataset once for each context."""
+    found = call.store.search_datasets(request.experiment_ids)
+    return {"dataset_summaries": [wire.dataset_summary_to_wire(summary) for summary in found]} if found else {}
+
+
 _BASE = "2.0/mlflow/experiments/"
 _PAGE = {"experiments": "Experiment[]", **PAGED}
 
@@ -128,6 +138,7 @@ ENDPOINTS = (
     endpoint("POST", _BASE + "restore", ExperimentId, restore),
     endpoint("POST", _BASE + "set-experiment-tag", SetExperimentTag, set_tag),
     endpoint("POST", _BASE + "delete-experiment-tag", DeleteExperimentTag, delete_tag),
+    endpoint("POST", _BASE + "search-datasets", SearchDatasets, search_datasets, dataset_summaries="DatasetSummary[]"),
 )
 
 __all__ = ["ENDPOINTS"]
