@@ -7,7 +7,9 @@ import json
 import math
 import os
 import shutil
+import sqlite3
 import subprocess
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +153,57 @@ def test_counts_that_differ_at_the_end_are_told(
     monkeypatch.setattr("mlgate_tracking.store.mlflow_import.target.write_params", lambda *_args: None)
     with pytest.raises(Incomplete, match=r"the import is not complete: params: 3 there, 0 here"):
         bring(mlruns, store, tmp_path / "artifacts")
+
+
+def test_line_ends_of_texts_stay(mlruns: Path, store: SqlStore) -> None:
+    run = mlruns / "5" / f"{1:032x}"
+    (run / "params" / "depth").write_bytes(b"one\r\ntwo\rthree\n")
+    (run / "tags" / "note").write_bytes(b"\r\n")
+    bring(mlruns, store, None)
+    arrived = store.get_run(run.name)
+    assert (arrived.param("depth"), arrived.tag("note")) == ("one\r\ntwo\rthree\n", "\r\n")
+
+
+def test_a_run_whose_id_is_none_is_told(mlruns: Path, store: SqlStore) -> None:
+    shutil.copytree(mlruns / "5" / f"{1:032x}", mlruns / "5" / "backup")
+    assert bring(mlruns, store, None).missing == ["run backup of experiment 5: its id has not 32 characters"]
+
+
+@pytest.fixture
+def long_run(tmp_path: Path) -> Path:
+    """A database of MLflow's with one run of 50,000 points."""
+    path = tmp_path / "mlflow.db"
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        raw.executescript("""
+            CREATE TABLE experiments (experiment_id, name, artifact_location, lifecycle_stage);
+            CREATE TABLE runs (run_uuid, name, experiment_id, user_id, status, start_time, end_time, lifecycle_stage,
+                artifact_uri);
+            CREATE TABLE metrics (key, value, timestamp, run_uuid, step, is_nan);
+            CREATE TABLE params (key, value, run_uuid);
+            CREATE TABLE tags (key, value, run_uuid);
+            CREATE TABLE registered_models (name);
+            CREATE TABLE model_versions (name, version);
+            INSERT INTO experiments VALUES (5, 'by hand', 's3://bucket/5', 'active');
+        """)
+        run = (f"{1:032x}", "first", 5, "ann", "FINISHED", 10, 20, "active", "s3://bucket/5/1")
+        raw.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", run)
+        points = (("loss", float(step), 1000 + step, run[0], step, 0) for step in range(50_000))
+        raw.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", points)
+        raw.commit()
+    return path
+
+
+def test_a_long_history_arrives_without_being_in_memory(long_run: Path, store: SqlStore) -> None:
+    tracemalloc.start()
+    try:
+        with contextlib.closing(open_source(str(long_run))) as source:
+            [[record]] = source.runs("5")
+            assert len(record.history) == sum(1 for _ in record.history) == 50_000
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    assert bring(long_run, store, None).written.metric_points == 50_000
+    assert store.get_run(f"{1:032x}").metric("loss") == 49_999.0
 
 
 # --- files that are not where they should be
@@ -351,8 +404,6 @@ def test_a_version_without_files_is_told(registry: Path, store: SqlStore, tmp_pa
     ],
 )
 def test_a_source_that_is_none_is_refused(tmp_path: Path, name: str, error: type[Exception], message: str) -> None:
-    import sqlite3
-
     (tmp_path / "empty").mkdir()
     raw = sqlite3.connect(tmp_path / "other.db")
     raw.execute("CREATE TABLE t (x)")

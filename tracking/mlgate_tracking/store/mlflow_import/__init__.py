@@ -93,7 +93,7 @@ class _Import:
         self.artifacts = artifacts
         self.dry_run = dry_run
         self.progress = progress
-        self.report = ImportReport(left=source.left())
+        self.report = ImportReport(left=source.left(), missing=source.unreadable())
         self.files = Files(artifacts, self.report, dry_run=dry_run)
         self.here = Counts()
         self.gone: dict[str, int] = {}
@@ -171,9 +171,9 @@ class _Import:
             else:
                 missing.append((record, uri))
         if not self.dry_run:
+            self.target.write_runs(missing)
             for record, _ in missing:
                 self.report.written.add_run(record)
-            self.target.write_runs(missing)
             self.here.runs += len(self.target.runs_here(ids))
             self.target.count_run_data([record.run.info.run_id for record, _ in missing], self.here)
 

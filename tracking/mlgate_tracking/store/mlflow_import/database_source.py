@@ -36,6 +36,7 @@ from mlgate_tracking.store.sqlite import database_path
 from mlgate_tracking.store.values import double_from
 
 _BATCH = 50
+_POINTS_AT_ONCE = 5000
 _WANTED = ("experiments", "runs", "metrics", "params", "tags", "registered_models", "model_versions")
 _LEFT = {
     "trace_info": "traces",
@@ -139,7 +140,7 @@ class DatabaseSource:
         where = "WHERE run_uuid IN :ids"
         params = self._grouped("params", "run_uuid", where, ids=ids)
         tags = self._grouped("tags", "run_uuid", where, ids=ids)
-        points = self._grouped("metrics", "run_uuid", where, ids=ids)
+        points = self._point_counts(ids)
         inputs = self._inputs(ids)
         outputs = self._grouped(
             "inputs", "source_id", "WHERE destination_type = 'MODEL_OUTPUT' AND source_id IN :ids", ids=ids
@@ -158,12 +159,17 @@ class DatabaseSource:
                         for item in outputs.get(row["run_uuid"], ())
                     ),
                 ),
-                history=[_point(item) for item in points.get(row["run_uuid"], ())],
+                history=_History(self._connection, row["run_uuid"], points.get(row["run_uuid"], 0)),
                 deleted_time=_deleted(row, row.get("deleted_time") or row["end_time"]),
                 artifacts=readable_location(row["artifact_uri"] or "", self._folder),
             )
             for row in rows
         ]
+
+    def _point_counts(self, ids: Sequence[str]) -> dict[str, int]:
+        statement = sa.text("SELECT run_uuid, COUNT(*) FROM metrics WHERE run_uuid IN :ids GROUP BY run_uuid")
+        statement = statement.bindparams(sa.bindparam("ids", expanding=True))
+        return {row[0]: row[1] for row in self._connection.execute(statement, {"ids": list(ids)})}
 
     def _inputs(self, ids: Sequence[str]) -> dict[str, RunInputs]:
         links = self._rows(
@@ -267,6 +273,9 @@ class DatabaseSource:
                     return str(found)
         return None
 
+    def unreadable(self) -> list[str]:
+        return []
+
     def left(self) -> list[str]:
         found = []
         for table, words in _LEFT.items():
@@ -275,6 +284,31 @@ class DatabaseSource:
                 if count:
                     found.append(f"{count} {words}")
         return found
+
+
+class _History:
+    """All points of a run, read in portions: a long training has more of them than fit into memory."""
+
+    def __init__(self, connection: sa.Connection, run_id: str, count: int) -> None:
+        self._connection = connection
+        self._quote = connection.dialect.identifier_preparer.quote
+        self._run_id = run_id
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Metric]:
+        columns = ", ".join(map(self._quote, ("key", "value", "is_nan", "timestamp", "step")))
+        statement = sa.text(f"SELECT {columns} FROM metrics WHERE run_uuid = :run_id").execution_options(
+            yield_per=_POINTS_AT_ONCE
+        )
+        count = 0
+        with self._connection.execute(statement, {"run_id": self._run_id}) as rows:
+            for row in rows:
+                yield Metric(row[0], double_from(row[1], row[2]), row[3], row[4])
+                count += 1
+        self._count = count
 
 
 def _run_info(row: Row) -> RunInfo:
@@ -293,10 +327,6 @@ def _run_info(row: Row) -> RunInfo:
 
 def _deleted(row: Row, when: int | None) -> int | None:
     return (when or 0) if row["lifecycle_stage"] == LifecycleStage.DELETED else None
-
-
-def _point(row: Row) -> Metric:
-    return Metric(row["key"], double_from(row["value"], row["is_nan"]), row["timestamp"], row["step"])
 
 
 def _model_point(row: Row) -> Metric:

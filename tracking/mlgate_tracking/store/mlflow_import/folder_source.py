@@ -37,6 +37,7 @@ from mlgate_tracking.store.mlflow_import.vocabulary import (
     RUN_STATUSES,
     readable_location,
 )
+from mlgate_tracking.store.tables import RUN_ID_LENGTH
 from mlgate_tracking.store.values import double_columns
 
 _BATCH = 50
@@ -85,7 +86,7 @@ class FolderSource:
 
     def _run_folders(self, experiment_id: str) -> list[Path]:
         folder = self._experiment_folders[experiment_id]
-        return sorted(path.parent for path in folder.glob(f"*/{_META}") if len(path.parent.name) == 32)
+        return sorted(path.parent for path in folder.glob(f"*/{_META}") if len(path.parent.name) == RUN_ID_LENGTH)
 
     def run_count(self) -> int:
         return sum(len(self._run_folders(experiment_id)) for experiment_id in self._experiment_folders)
@@ -111,7 +112,7 @@ class FolderSource:
             end_time=meta.get("end_time"),
             lifecycle_stage=LifecycleStage.DELETED if deleted else LifecycleStage.ACTIVE,
         )
-        params = tuple(Param(key, path.read_text("utf-8")) for key, path in _files(folder / "params"))
+        params = tuple(Param(key, _text(path)) for key, path in _files(folder / "params"))
         return RunRecord(
             run=Run(
                 info,
@@ -168,7 +169,7 @@ class FolderSource:
             source_run_id=meta.get("source_run_id"),
             status_message=meta.get("status_message"),
             tags=_tags(folder),
-            params=tuple(Param(key, path.read_text("utf-8")) for key, path in _files(folder / "params")),
+            params=tuple(Param(key, _text(path)) for key, path in _files(folder / "params")),
             metrics=tuple(_history(folder)),
         )
         deleted = meta.get("lifecycle_stage") == LifecycleStage.DELETED
@@ -189,6 +190,14 @@ class FolderSource:
                     return record.artifacts
         return None
 
+    def unreadable(self) -> list[str]:
+        return [
+            f"run {path.parent.name} of experiment {experiment_id}: its id has not {RUN_ID_LENGTH} characters"
+            for experiment_id, folder in self._experiment_folders.items()
+            for path in sorted(folder.glob(f"*/{_META}"))
+            if len(path.parent.name) != RUN_ID_LENGTH
+        ]
+
     def left(self) -> list[str]:
         traces = sum(1 for _ in self.folder.glob("*/traces/*/trace_info.yaml"))
         return [f"{traces} traces"] if traces else []
@@ -196,7 +205,7 @@ class FolderSource:
 
 def _registered_model(folder: Path) -> RegisteredModelRecord:
     meta = _read_meta(folder)
-    aliases = {alias: int(path.read_text("utf-8")) for alias, path in _files(folder / "aliases")}
+    aliases = {alias: int(_text(path)) for alias, path in _files(folder / "aliases")}
     versions = []
     deleted = set()
     for path in folder.glob(f"version-*/{_META}"):
@@ -238,8 +247,8 @@ def _registered_model(folder: Path) -> RegisteredModelRecord:
 def _read_meta(folder: Path) -> dict[str, Any]:
     path = folder / _META
     try:
-        meta = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 - both loaders are the safe one
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        meta = yaml.load(_text(path), Loader=_Loader)  # noqa: S506 - both loaders are the safe one
+    except (OSError, yaml.YAMLError) as error:
         raise BadRequest(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(meta, dict):
         raise BadRequest(f"{path}: holds no mapping")
@@ -251,15 +260,23 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
     return sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
 
 
+def _text(path: Path) -> str:
+    """What was written, line ends included."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{path}: cannot be read: {error}") from error
+
+
 def _tags(folder: Path) -> tuple[Tag, ...]:
-    return tuple(Tag(key, path.read_text("utf-8")) for key, path in _files(folder / "tags"))
+    return tuple(Tag(key, _text(path)) for key, path in _files(folder / "tags"))
 
 
 def _history(folder: Path) -> list[Metric]:
     """Points of `metrics/KEY`, a line each: `timestamp value step`, for a model `run_id` and dataset too."""
     points: dict[tuple[object, ...], Metric] = {}
     for key, path in _files(folder / "metrics"):
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        for number, line in enumerate(_text(path).splitlines(), 1):
             fields = line.split(" ")
             try:
                 timestamp, value, step = int(fields[0]), float(fields[1]), int(fields[2]) if len(fields) > 2 else 0

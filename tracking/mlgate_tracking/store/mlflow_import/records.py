@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 from mlgate_tracking.entities import Experiment, LoggedModel, Metric, ModelVersion, RegisteredModel, Run
+
+
+class History(Protocol):
+    """Points that need not be in memory all at once; may be gone through more than once."""
+
+    def __len__(self) -> int:
+        """How many there were when they were counted, or gone through last."""
+        ...
+
+    def __iter__(self) -> Iterator[Metric]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +30,7 @@ class RunRecord:
     """
 
     run: Run
-    history: Sequence[Metric]
+    history: History
     deleted_time: int | None
     artifacts: str | None
 
@@ -121,6 +131,10 @@ class Source(Protocol):
         """An artifact location of a run or logged model whose files only an MLflow server can find, if there is one."""
         ...
 
+    def unreadable(self) -> list[str]:
+        """What cannot be brought though it should, in words: a run whose folder has another name than a run's."""
+        ...
+
     def left(self) -> list[str]:
         """What it holds besides, in words: `12 traces`."""
         ...
@@ -128,6 +142,7 @@ class Source(Protocol):
 
 __all__ = [
     "Counts",
+    "History",
     "ImportReport",
     "LoggedModelRecord",
     "RegisteredModelRecord",

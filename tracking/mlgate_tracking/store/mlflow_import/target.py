@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from mlgate_tracking.entities import DatasetInput, Experiment, LifecycleStage, Metric, ModelVersion, Run
@@ -121,8 +122,9 @@ class Target:
         row = row._replace(run_pk=tx.insert_keyed("runs", values, "run_pk"))
         write_params(tx, keys, row, {param.key: param.value for param in run.data.params})
         write_tags(tx, keys, row, {tag.key: tag.value for tag in run.data.tags})
-        for start in range(0, len(record.history), _POINTS_AT_ONCE):
-            write_metrics(tx, keys, [(row, record.history[start : start + _POINTS_AT_ONCE])])
+        points = iter(record.history)
+        while some := list(islice(points, _POINTS_AT_ONCE)):
+            write_metrics(tx, keys, [(row, some)])
         for given in _unique(run.inputs.dataset_inputs):
             write_dataset_input(tx, row, given)
         tx.insert_missing(
