@@ -57,7 +57,7 @@ def gc(
     before = now() + 1 - int(age * 1000)
     with SqlStore(uri) as store:
         found = find_garbage(store, deleted_before=before, experiment_ids=experiment_ids)
-        if any(is_proxied(item.artifact_uri or "") for item in found):
+        if any(item.stays is None and is_proxied(item.artifact_uri or "") for item in found):
             require_folder(destination, "say where the server keeps artifacts (--artifacts-destination)")
         garbage = look_for_files(
             found, lambda uri: bool(repository_for(uri, destination=destination).list(max_results=1).items)

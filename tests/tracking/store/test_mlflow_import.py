@@ -209,13 +209,15 @@ def test_a_long_history_arrives_without_being_in_memory(long_run: Path, store: S
 # --- files that are not where they should be
 
 
-@pytest.fixture
-def behind_a_server(mlruns: Path, tmp_path: Path) -> Path:
-    """Where the server of `mlruns` has put the files of its runs."""
+@pytest.fixture(
+    params=["mlflow-artifacts:", "mlflow-artifacts://host:5000", "http://host/x/api/2.0/mlflow-artifacts/artifacts"]
+)
+def behind_a_server(request: pytest.FixtureRequest, mlruns: Path, tmp_path: Path) -> Path:
+    """Where the server of `mlruns` has put the files of its runs, whose locations name it in one way or another."""
     served = tmp_path / "served"
     for run in (mlruns / "5").glob("0*"):
         shutil.move(run / "artifacts", served / "5" / run.name / "artifacts")
-        meta = META.format(run_id=run.name, artifacts=f"mlflow-artifacts:/5/{run.name}/artifacts")
+        meta = META.format(run_id=run.name, artifacts=f"{request.param}/5/{run.name}/artifacts")
         (run / "meta.yaml").write_text(meta)
     return served
 
@@ -223,7 +225,7 @@ def behind_a_server(mlruns: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("dry_run", [True, False])
 @pytest.mark.parametrize(
     ("proxied", "message"),
-    [(None, r"mlflow-artifacts:/5/.* are behind an MLflow server"), ("typo", "there are no files in .*typo")],
+    [(None, r"/5/.* are behind an MLflow server"), ("typo", "there are no files in .*typo")],
 )
 @pytest.mark.usefixtures("behind_a_server")
 def test_nothing_is_written_without_the_place_of_a_servers_files(

@@ -6,13 +6,12 @@ removed files of things that are deleted anyway; the next one finishes them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mlgate_tracking.errors import InvalidParameterValue, TrackingError
-from mlgate_tracking.store.model_sources import Place, places_above
+from mlgate_tracking.store.model_sources import Place, places_above, without_server
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.transaction import Transaction
 from mlgate_tracking.store.values import now
@@ -22,11 +21,6 @@ _IDEMPOTENCY_KEPT = 7 * 24 * 3600 * 1000
 
 _DEFAULT_EXPERIMENT = 0
 """Where runs go that name no experiment; its row is made with the database and never again."""
-
-_PROXY = re.compile(
-    r"^(?:https?://.*?/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts/|mlflow-artifacts://[^/]*/)", re.IGNORECASE
-)
-"""A proxied location that names a server; whichever it is, its files may be the ones of the same path here."""
 
 _TABLES = {"logged model": "logged_models", "trace": "traces", "experiment": "experiments"}
 
@@ -202,9 +196,9 @@ class _Needed:
 
 
 def _places(uri: str) -> list[Place]:
-    """The place of a URI and all above it; none for what is no URI."""
+    """The place of a URI, whichever server it names, and all above it; none for what is no URI."""
     try:
-        return list(places_above(_PROXY.sub("mlflow-artifacts:/", uri)))
+        return list(places_above(without_server(uri)))
     except InvalidParameterValue:
         return []
 

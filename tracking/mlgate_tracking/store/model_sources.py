@@ -16,6 +16,9 @@ PROMPT_SOURCES = frozenset({"dummy-source", "prompt-template"})
 _HOST_SCHEMES = frozenset({"ftp", "sftp", "hdfs", "viewfs", "http", "https", "r2", "b2", "abfss"})
 """Schemes whose URI names a machine to connect to: whoever loads the model would be sent there, so it has to be the one
 that the run's own artifacts are on."""
+_SERVED = re.compile(
+    r"^(?:https?://.*?/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts/|mlflow-artifacts://[^/]*/)", re.IGNORECASE
+)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 
 
@@ -98,6 +101,11 @@ class Place(NamedTuple):
     scheme: str
     host: str
     path: str
+
+
+def without_server(uri: str) -> str:
+    """A location that names the server which its files go through, as `mlflow-artifacts:/path`; others as they are."""
+    return _SERVED.sub("mlflow-artifacts:/", uri)
 
 
 def contains(root: str, source: str) -> bool:
@@ -184,4 +192,5 @@ __all__ = [
     "place",
     "places_above",
     "read_source",
+    "without_server",
 ]

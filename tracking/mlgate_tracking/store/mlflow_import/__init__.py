@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from mlgate_tracking.artifacts import is_proxied
 from mlgate_tracking.entities import LoggedModelStatus, ModelVersion
 from mlgate_tracking.errors import InvalidParameterValue, TrackingError
 from mlgate_tracking.store.experiments import default_location
@@ -25,7 +24,7 @@ from mlgate_tracking.store.mlflow_import.records import (
     Source,
 )
 from mlgate_tracking.store.mlflow_import.target import RunHere, Target
-from mlgate_tracking.store.mlflow_import.vocabulary import local_path
+from mlgate_tracking.store.mlflow_import.vocabulary import local_path, readable_location
 from mlgate_tracking.store.part import StorePart
 
 
@@ -241,7 +240,7 @@ class _Import:
 
     def _new_uri(self, old: str, experiment_id: str, below: str) -> str:
         """An object store's files stay in place; others go below the store's own artifact root."""
-        stays = local_path(old) is None and not is_proxied(old)
+        stays = bool(old) and readable_location(old) is None
         if stays or self.artifacts.destination is None:
             return old
         return posixpath.join(default_location(self.root, int(experiment_id)), below).rstrip("/")

@@ -267,8 +267,9 @@ class DatabaseSource:
     def proxied_location(self) -> str | None:
         for table, column in (("runs", "artifact_uri"), ("logged_models", "artifact_location")):
             if table in self._columns:
-                statement = sa.text(f"SELECT {column} FROM {table} WHERE {column} LIKE 'mlflow-artifacts:%' LIMIT 1")
-                found = self._connection.execute(statement).scalar()
+                statement = sa.text(f"SELECT {column} FROM {table} WHERE {column} LIKE :a OR {column} LIKE :b LIMIT 1")
+                served = {"a": "mlflow-artifacts:%", "b": "http%/api/2.0/mlflow-artifacts/artifacts/%"}
+                found = self._connection.execute(statement, served).scalar()
                 if found is not None:
                     return str(found)
         return None

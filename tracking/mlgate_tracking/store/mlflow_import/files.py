@@ -11,7 +11,7 @@ from mlgate_tracking.entities import ModelVersion
 from mlgate_tracking.errors import InvalidParameterValue, ResourceDoesNotExist
 from mlgate_tracking.store.mlflow_import.records import ImportReport, Source
 from mlgate_tracking.store.mlflow_import.vocabulary import local_path
-from mlgate_tracking.store.model_sources import PROMPT_SOURCES
+from mlgate_tracking.store.model_sources import PROMPT_SOURCES, without_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,8 @@ class Files:
         if self._plan.destination is None or uri in PROMPT_SOURCES:
             return
         if is_proxied(uri):
-            found = bool(repository_for(uri, destination=self._plan.destination).list(max_results=1).items)
+            served = repository_for(without_server(uri), destination=self._plan.destination)
+            found = bool(served.list(max_results=1).items)
         else:
             path = local_path(uri)
             found = path is None or path.exists()

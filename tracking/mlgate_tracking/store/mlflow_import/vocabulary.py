@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from mlgate_tracking.artifacts import is_proxied
 from mlgate_tracking.entities import LoggedModelStatus, RunStatus
+from mlgate_tracking.store.model_sources import without_server
 
 DELETED_STAGE = "Deleted_Internal"
 """The stage of a model version that was deleted: its row is kept, so that its number is not given out again."""
@@ -42,6 +43,7 @@ def readable_location(uri: str, folder: Path | None = None) -> str | None:
         return None
     path = local_path(uri)
     if path is None:
+        uri = without_server(uri)
         return uri if is_proxied(uri) else None
     if folder is not None and not path.is_absolute() and (folder / path).is_dir():
         path = folder / path
