@@ -141,6 +141,10 @@ def test_a_trial_delivery_tells_what_came_back(hooks, receiver):
     made = hooks.post("webhooks", name="x", url=receiver.url, events=[CREATED])["webhook"]
     result = hooks.post(f"webhooks/{made['webhook_id']}/test")["result"]
     assert result == {"success": True, "response_status": 200, "response_body": "ok"}
+    receiver.answers = [304]
+    result = hooks.post(f"webhooks/{made['webhook_id']}/test")["result"]
+    assert (result["success"], result["response_status"]) == (True, 304)
+    receiver.received.get(timeout=5)
     receiver.answers = [500]
     tag_deleted = {"entity": "MODEL_VERSION_TAG", "action": "DELETED"}
     assert not hooks.post(f"webhooks/{made['webhook_id']}/test", event=tag_deleted)["result"]["success"]

@@ -46,7 +46,7 @@ class Outcome:
 
     @property
     def success(self) -> bool:
-        return self.status is not None and self.status < 300
+        return self.status is not None and self.status < 400 and self.error is None
 
     @property
     def worth_a_retry(self) -> bool:
@@ -162,11 +162,11 @@ def sign(secret: str, delivery_id: str, timestamp: str, body: bytes) -> str:
 def _post(url: str, body: bytes, headers: dict[str, str], settings: ServerSettings) -> Outcome:
     for _ in range(REDIRECTS + 1):
         outcome, location = _post_once(url, body, headers, settings)
-        if outcome.status is None or not 300 <= outcome.status < 400:
+        if outcome.status is None or not 300 <= outcome.status < 400 or not location:
             return outcome
-        if outcome.status not in (307, 308) or not location:
-            hint = f" to {location}" if location else ""
-            return Outcome(outcome.status, error=f"answers with a redirect ({outcome.status}){hint}; use that address")
+        if outcome.status not in (307, 308):
+            problem = f"answers with a redirect ({outcome.status}) to {location}; use that address"
+            return Outcome(outcome.status, error=problem)
         url = urljoin(url.removeprefix(notifiers.SLACK), location)
     return Outcome(error=f"more than {REDIRECTS} redirects")
 
