@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def test_a_databases_uri_opens_it(tmp_path: Path) -> None:
         assert store.get_experiment("0").name == "Default"
 
 
-@pytest.mark.parametrize("uri", ["", "ftp://host", "mongodb://host", "mlruns", "oracle+x://secret@host"])
+@pytest.mark.parametrize("uri", ["", "ftp://host", "mongodb://host", "oracle+x://secret@host"])
 def test_other_uris_are_refused(uri: str) -> None:
     with pytest.raises(InvalidParameterValue, match="use http") as caught:
         connect(uri)
@@ -53,6 +54,13 @@ def test_a_destination_that_is_none_is_refused_before_the_database_is_made(tmp_p
 def test_artifacts_of_a_sqlite_store_lie_beside_it(uri: str, place: str) -> None:
     assert artifacts_destination_of(uri) == place.format(here=Path.cwd())
     assert artifacts_destination_of(uri, "s3://bucket") == "s3://bucket"
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "./mlruns", "/home/ann/mlruns", "file:///home/ann/mlruns"])
+def test_a_folder_of_mlflow_is_no_store_but_can_be_brought_into_one(uri: str) -> None:
+    for opened in (connect, artifacts_destination_of):
+        with pytest.raises(InvalidParameterValue, match=re.escape(f"`mlgate import mlflow {uri}`")):
+            opened(uri)
 
 
 @pytest.mark.parametrize(

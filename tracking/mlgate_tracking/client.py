@@ -40,13 +40,7 @@ def connect(
         from mlgate_tracking.rest import RestStore
 
         return RestStore(uri, credentials=credentials, retry=retry)
-    if scheme.partition("+")[0] not in _DATABASES:
-        from mlgate_tracking.errors import InvalidParameterValue
-
-        raise InvalidParameterValue(
-            f"tracking URI {uri.partition('://')[0]}://...: unknown kind; "
-            "use http(s)://, sqlite:///, postgresql:// or mysql://"
-        )
+    _check_database(uri)
     if artifacts_destination is not None:
         from mlgate_tracking.artifacts import check_destination
 
@@ -64,12 +58,30 @@ def connect(
     return store
 
 
+def _check_database(uri: str) -> None:
+    scheme = uri.partition(":")[0]
+    if scheme.lower().partition("+")[0] in _DATABASES:
+        return
+    from mlgate_tracking.errors import InvalidParameterValue
+
+    if uri and (scheme == uri or scheme.lower() == "file"):
+        raise InvalidParameterValue(
+            f"store {uri!r} is no database; if it is a folder of MLflow's files, bring it into one with "
+            f"`mlgate import mlflow {uri}`, and leave the URI out or name that one, as in sqlite:///mlgate.db"
+        )
+    raise InvalidParameterValue(
+        f"tracking URI {uri.partition('://')[0]}://...: unknown kind; "
+        "use http(s)://, sqlite:///, postgresql:// or mysql://"
+    )
+
+
 def artifacts_destination_of(uri: str, artifacts_destination: str | None = None) -> str:
     """Where a database store keeps proxied artifacts: as told, or beside a SQLite file in `artifacts`.
 
     Raises:
-        InvalidParameterValue: a database server has no place of its own for files.
+        InvalidParameterValue: not a database, or a database server, which has no place of its own for files.
     """
+    _check_database(uri)
     if artifacts_destination:
         return artifacts_destination
     from urllib.parse import unquote
