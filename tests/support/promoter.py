@@ -11,6 +11,7 @@ import sys
 import threading
 from typing import Any
 
+from mlgate_tracking.contract import Store
 from mlgate_tracking.errors import Conflict, TrackingError
 from mlgate_tracking.governance import PromotionRequest, Target
 from mlgate_tracking.store.sql import SqlStore
@@ -18,7 +19,7 @@ from mlgate_tracking.store.sql import SqlStore
 CHAMPION = Target(alias="champion")
 
 
-def attempt(store: SqlStore, model: str, version: int, expected: int | None, key: str) -> dict[str, Any]:
+def attempt(store: Store, model: str, version: int, expected: int | None, key: str) -> dict[str, Any]:
     if version == expected:
         return {"version": version, "champion": True}  # has nothing to gain
     user = f"promoter {version}"

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ from typing import Any
 import psutil
 import pytest
 
+from mlgate_tracking.client import connect
+from mlgate_tracking.contract import Store
 from mlgate_tracking.store.sql import SqlStore
 from tests.support.databases import postgresql
+from tests.support.promoter import attempt
 from tests.support.servers import ServerProcess, mlgate_server
 
 
@@ -78,13 +82,16 @@ def writers(server: ServerProcess, run_id: str, count: int, prefix: str = "w") -
     return threads, acknowledged, stop
 
 
-def stored_points(home: Path, run_id: str, keys: set[str]) -> set[tuple[str, int]]:
-    with SqlStore(f"sqlite:///{home / 'mlgate.db'}") as store:
-        return {(key, point.step) for key in keys for point in store.metric_history(run_id, key).items}
-
-
-def missing_after(home: Path, run_id: str, acknowledged: list[tuple[str, int]]) -> set[tuple[str, int]]:
-    return set(acknowledged) - stored_points(home, run_id, {key for key, _ in acknowledged})
+def missing_after(place: Path | str, run_id: str, acknowledged: list[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Acknowledged points that the store does not have; its URI, or the home of a server on SQLite."""
+    uri = place if isinstance(place, str) else f"sqlite:///{place / 'mlgate.db'}"
+    with SqlStore(uri) as store:
+        stored = {
+            (key, point.step)
+            for key in {key for key, _ in acknowledged}
+            for point in store.metric_history(run_id, key).items
+        }
+    return set(acknowledged) - stored
 
 
 @pytest.mark.slow
@@ -142,12 +149,56 @@ def test_a_database_that_restarts_loses_nothing(tmp_path):
             stop.set()
             for thread in threads:
                 thread.join(60)
+        assert missing_after(uri, run_id, acknowledged) == set()
+
+
+@pytest.mark.database
+def test_two_servers_share_one_postgresql(tmp_path):
+    """While both take writes, promoters race on both: nothing is lost, and each round has one winner."""
+    with postgresql() as engine:
+        uri = engine.create()
+        options = ("--backend-store-uri", uri, "--artifacts-destination", str(tmp_path / "files"))
+        with mlgate_server(tmp_path / "one", *options) as one, mlgate_server(tmp_path / "other", *options) as other:
+            with Caller(one.port) as caller:
+                run_id = caller.run()
+            started = [writers(server, run_id, 2, prefix) for server, prefix in ((one, "a"), (other, "b"))]
+            with connect(one.uri) as here, connect(other.uri) as there:
+                here.create_registered_model("iris")
+                for _ in range(8):
+                    there.create_model_version("iris", "s3://bucket/model")
+                champions = race([here, there], versions=8, rounds=5)
+            wait_until(lambda: all(len(acknowledged) > 10 for _, acknowledged, _ in started))
+            for _, _, stop in started:
+                stop.set()
+            for threads, _, _ in started:
+                for thread in threads:
+                    thread.join(60)
+        for _, acknowledged, _ in started:
+            assert missing_after(uri, run_id, acknowledged) == set()
         with SqlStore(uri) as store:
-            stored = {
-                (key, point.step) for key in {key for key, _ in acknowledged}
-                for point in store.metric_history(run_id, key).items
-            }  # fmt: skip
-    assert set(acknowledged) - stored == set()
+            assert [made.version for made in store.search_promotions("iris").items] == champions[::-1]
+            assert store.get_model_version_by_alias("iris", "champion").version == champions[-1]
+
+
+def race(stores: list[Store], *, versions: int, rounds: int) -> list[int]:
+    """Let all versions compete for champion, in turn over one store and the other; who won each round."""
+    champions: list[int] = []
+    with ThreadPoolExecutor(versions) as promoters:
+        for number in range(rounds):
+            expected = champions[-1] if champions else None
+            told = list(
+                promoters.map(
+                    lambda version, key, expected: attempt(
+                        stores[version % 2], "iris", version, expected, f"{key}-{version}"
+                    ),
+                    range(1, versions + 1), [number] * versions, [expected] * versions,
+                )
+            )  # fmt: skip
+            (winner,) = [one for one in told if "won" in one]
+            assert {one["lost_to"] for one in told if "lost_to" in one} == {winner["won"]}
+            assert not [one for one in told if "error" in one]
+            champions.append(winner["version"])
+    return champions
 
 
 @pytest.mark.slow
@@ -299,6 +350,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_artifact(tmp_path):
         (["--ssl-certfile", "x.pem"], "TLS needs both"),
         (["--artifacts-only", "--no-serve-artifacts"], "nothing to serve"),
         (["--backend-store-uri", "mongodb://x"], "mongodb"),
+        (["--backend-store-uri", "./mlruns"], "`mlgate import mlflow ./mlruns`"),
         (["--backend-store-uri", "postgresql://u:p@127.0.0.1:1/x"], "name a place for artifacts"),
         (["--registry-store-uri", "sqlite:///other.db"], "share one database"),
         (["--token-file", "/no/such/file"], "--token-file"),
