@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from mlgate_tracking.artifacts.local import LocalRepository
 from tests.tracking.server.conftest import Api
 
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"
@@ -61,6 +62,10 @@ def test_a_damaged_compressed_upload_leaves_nothing(client):
         ("bytes=0-9", b"0123456789", 200),
         ("bytes=0-1,4-5", b"0123456789", 200),
         ("lines=1-2", b"0123456789", 200),
+        ("bytes=5-2", b"0123456789", 200),
+        (f"bytes={'0' * 5000}8-", b"89", 206),
+        (f"bytes=8-{'9' * 5000}", b"89", 206),
+        (f"bytes=-{'9' * 5000}", b"0123456789", 200),
     ],
 )
 def test_a_range_is_served(client, wanted, got, status):
@@ -71,9 +76,36 @@ def test_a_range_is_served(client, wanted, got, status):
         assert answer.headers["content-range"].endswith("/10")
 
 
-def test_a_range_outside_the_file_is_refused(client):
+@pytest.mark.parametrize("wanted", ["bytes=10-", "bytes=10-20", "bytes=-0", f"bytes={'9' * 5000}-"])
+def test_a_range_outside_the_file_is_refused_with_its_size(client, wanted):
     client.put(f"{PROXY}/a/digits", content=b"0123456789")
-    assert client.get(f"{PROXY}/a/digits", headers={"range": "bytes=10-"}).status_code == 416
+    answer = client.get(f"{PROXY}/a/digits", headers={"range": wanted})
+    assert (answer.status_code, answer.headers["content-range"]) == (416, "bytes */10")
+    assert answer.json()["error_code"] == "INVALID_PARAMETER_VALUE"
+
+
+def test_the_end_of_an_empty_file_is_all_of_it(client):
+    client.put(f"{PROXY}/a/empty", content=b"")
+    answer = client.get(f"{PROXY}/a/empty", headers={"range": "bytes=-5"})
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize("version", ["x", "-1", "9" * 5000, str(2**31), "1_0"])
+def test_a_version_that_is_no_number_is_refused(client, version):
+    answer = client.get("/model-versions/get-artifact", params={"name": "m", "version": version, "path": "x"})
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert "parameter 'version'" in answer.json()["message"]
+
+
+def test_a_failure_is_answered_in_json_and_logged(client, monkeypatch, caplog):
+    def stat(_repository, _path):
+        raise ValueError("broken inside")
+
+    monkeypatch.setattr(LocalRepository, "stat", stat)
+    answer = client.get(f"{PROXY}/a/x")
+    assert (answer.status_code, answer.json()["error_code"]) == (500, "INTERNAL_ERROR")
+    assert "broken inside" not in answer.text
+    assert "broken inside" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["é x.txt", "50% done", "日本/名.txt", "a&b=c?d"])

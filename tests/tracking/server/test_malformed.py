@@ -63,11 +63,15 @@ class DirectCalls:
         self.app = app
         self.loop = asyncio.new_event_loop()
 
-    def status(self, method: str, path: str, query: bytes, body: bytes) -> tuple[int, bytes]:
+    def answer(self, method: str, path: str, query: bytes, body: bytes, *more: tuple[bytes, bytes]):
+        """Status, headers and body."""
         answers = []
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive():
-            return {"type": "http.request", "body": body, "more_body": False}
+            if not messages:
+                await asyncio.Event().wait()  # the caller stays until it is answered
+            return messages.pop()
 
         async def send(message):
             answers.append(message)
@@ -77,11 +81,12 @@ class DirectCalls:
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
             "path": unquote(path, errors="replace"), "raw_path": path.encode(), "query_string": query, "root_path": "",
-            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json"), *more],
             "client": ("127.0.0.1", 1), "server": ("localhost", 80),
         }  # fmt: skip
         self.loop.run_until_complete(self.app(scope, receive, send))
-        return answers[0]["status"], b"".join(answer.get("body", b"") for answer in answers)
+        body = b"".join(answer.get("body", b"") for answer in answers)
+        return answers[0]["status"], dict(answers[0]["headers"]), body
 
 
 @contextmanager
@@ -105,7 +110,7 @@ def on_server(server: databases.PostgreSQL | databases.MariaDB, tmp_path: Path):
 
 
 def check(direct: DirectCalls, request: tuple[str, str, bytes, bytes]) -> None:
-    status, body = direct.status(*request)
+    status, _, body = direct.answer(*request)
     # 501: local files have no multipart uploads.
     assert status < 500 or status == 501, (request, body)
 
@@ -140,6 +145,49 @@ def odd_request(source: random.Random) -> tuple[str, str, bytes, bytes]:
     if source.random() < 0.1:
         body = body[: source.randrange(len(body))] + source.randbytes(3)
     return endpoint.method, path, b"", body
+
+
+PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
+FILE_ROUTES = {
+    "/get-artifact": ["run_id", "run_uuid", "path"],
+    "/model-versions/get-artifact": ["name", "version", "path"],
+    "/ajax-api/2.0/mlflow/logged-models/{}/artifacts/files": ["artifact_file_path"],
+    "/ajax-api/2.0/mlflow/upload-artifact": ["run_id", "path"],
+    PROXY + "{}": ["path"],
+}
+LONG = "9" * 5000
+RANGES = ["", "bytes=0-1", "bytes=-0", "bytes=-1", "bytes=-", f"bytes={LONG}-", f"bytes=-{LONG}", f"bytes=0-{LONG}",
+          "bytes=5-2", "bytes=\u00b2-", "lines=1-2", "bytes=0-1,3-4", "\0"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def with_a_file(tmp_path_factory: pytest.TempPathFactory):
+    """Calls to a server, and names by which a file of a run can be had."""
+    directory = tmp_path_factory.mktemp("files")
+    with served(f"sqlite:///{directory / 'mlgate.db'}?synchronous=normal", directory / "artifacts") as calls:
+        create = json.dumps({"experiment_id": "0"}).encode()
+        answer = json.loads(calls.answer("POST", "/api/2.0/mlflow/runs/create", b"", create)[2])
+        run_id = answer["run"]["info"]["run_id"]
+        assert calls.answer("PUT", f"{PROXY}0/{run_id}/artifacts/file", b"", b"0123456789")[0] == 200
+        yield calls, [run_id, "file", f"0/{run_id}/artifacts/file"]
+
+
+@settings(max_examples=300, suppress_health_check=_SHARED, deadline=None)
+@given(data=st.data())
+def test_malformed_requests_for_files_are_the_callers_fault(with_a_file, data):
+    calls, names = with_a_file
+    some = st.sampled_from([*names, LONG]) | texts
+    route = data.draw(st.sampled_from(list(FILE_ROUTES)))
+    path = route.format(quote(data.draw(some), safe="/"))
+    query = urlencode({field: data.draw(some) for field in FILE_ROUTES[route] if data.draw(st.booleans())})
+    method = data.draw(st.sampled_from(["GET", "POST" if "upload" in route else "PUT", "DELETE"]))
+    wanted = data.draw(st.sampled_from(RANGES)).encode("latin-1")
+    status, headers, body = calls.answer(method, path, query.encode(), b"x", (b"range", wanted))
+    assert status < 500, body
+    if status == 416:
+        assert headers[b"content-range"] == b"bytes */10"
+    if status not in (404, 405) and status >= 400:
+        assert json.loads(body)["error_code"]
 
 
 @pytest.mark.database

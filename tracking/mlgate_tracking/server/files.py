@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import mimetypes
 import re
+import sys
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial, wraps
@@ -21,10 +23,15 @@ from mlgate_tracking.artifacts.paths import safe_path
 from mlgate_tracking.errors import InvalidParameterValue, ResourceDoesNotExist, TrackingError
 from mlgate_tracking.server.access import check_may_write
 from mlgate_tracking.server.api import FAMILIES, error_body
+from mlgate_tracking.server.decode import Request as Fields
+from mlgate_tracking.server.decode import RequestDecoder, Text, Version, required
 from mlgate_tracking.server.endpoints import Call
+from mlgate_tracking.server.routes.common import RunIdentity
 from mlgate_tracking.server.settings import MEBIBYTE
 from mlgate_tracking.server.shortcut import RECEIVE, SEND, in_thread
 from mlgate_tracking.server.state import ServerState
+
+log = logging.getLogger(__name__)
 
 BLOCK = MEBIBYTE
 """Bytes gathered before a thread is asked to write them."""
@@ -42,10 +49,28 @@ for _ending, _type in {
 }.items():
     _TYPES.add_type(_type, _ending)
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _OfRun(RunIdentity, frozen=True, kw_only=True):
+    path: Text
+
+
+class _OfVersion(Fields, frozen=True):
+    name: Text
+    version: Version
+    path: Text
+
+
+class _OfModel(Fields, frozen=True):
+    model_id: Text
+    artifact_file_path: Text
+
+
+_of_run, _of_version, _of_model = RequestDecoder(_OfRun), RequestDecoder(_OfVersion), RequestDecoder(_OfModel)
 
 
 class Files:
@@ -87,9 +112,13 @@ class Files:
             try:
                 return await handler(request)
             except TrackingError as error:
-                return Response(error_body(error), error.status, media_type="application/json")
+                headers = {"Content-Range": f"bytes */{error.size}"} if isinstance(error, _Unsatisfiable) else None
+                return Response(error_body(error), error.status, headers, media_type="application/json")
             except ClientDisconnect:
                 return Response(status_code=499)
+            except Exception:
+                log.exception("%s %s failed", request.method, request.url.path)
+                return Response(error_body(None), 500, media_type="application/json")
 
         return answer
 
@@ -132,38 +161,38 @@ class Files:
     # --- by run, version and model ----------------------------------------------------------------------------------
 
     async def run_file(self, request: Request) -> Response:
-        run_id = _query(request, "run_id", "run_uuid")
+        wanted = _of_run.from_query(request.scope["query_string"])
+        run_id = _run_id(wanted)
         return await self._send_file(
             request,
             lambda: self._state.repository(self._call(request).store.get_run(run_id).info.artifact_uri),
-            _query(request, "path"),
+            wanted.path,
         )
 
     async def version_file(self, request: Request) -> Response:
-        name, version = _query(request, "name"), _query(request, "version")
-        if not (version.isascii() and version.isdigit()):
-            raise InvalidParameterValue(f"Invalid value {version!r} for parameter 'version' supplied: not a number")
+        wanted = _of_version.from_query(request.scope["query_string"])
 
         def repository() -> ArtifactRepository:
-            uri = self._call(request).store.get_model_version_download_uri(name, int(version))
+            uri = self._call(request).store.get_model_version_download_uri(wanted.name, wanted.version)
             return self._state.repository(uri)
 
-        return await self._send_file(request, repository, _query(request, "path"))
+        return await self._send_file(request, repository, wanted.path)
 
     async def model_file(self, request: Request) -> Response:
-        model_id = request.path_params["model_id"]
+        wanted = _of_model.from_query(request.scope["query_string"], request.path_params)
         return await self._send_file(
             request,
-            lambda: self._state.repository(self._call(request).store.get_logged_model(model_id).artifact_uri),
-            _query(request, "artifact_file_path"),
+            lambda: self._state.repository(self._call(request).store.get_logged_model(wanted.model_id).artifact_uri),
+            wanted.artifact_file_path,
         )
 
     async def upload_from_page(self, request: Request) -> Response:
-        call, run_id, path = self._call(request), _query(request, "run_id", "run_uuid"), _query(request, "path")
+        call, wanted = self._call(request), _of_run.from_query(request.scope["query_string"])
+        run_id, path = _run_id(wanted), safe_path(wanted.path)
 
         def begin() -> ArtifactWriter:
             call.store.check_writable(run_id=run_id)
-            return self._state.repository(call.store.get_run(run_id).info.artifact_uri).writer(safe_path(path))
+            return self._state.repository(call.store.get_run(run_id).info.artifact_uri).writer(path)
 
         size = await self._receive_file(request, await self._in_thread(begin), limit=UI_UPLOAD_LIMIT)
         if size == 0:
@@ -283,7 +312,7 @@ def _length(request: Request) -> int | None:
     length = request.headers.get("content-length", "")
     encodings = {request.headers.get(name, "identity").lower() for name in ("content-encoding", "transfer-encoding")}
     plain = encodings == {"identity"}
-    return int(length) if plain and length.isascii() and length.isdigit() else None
+    return _number(length) if plain and length.isascii() and length.isdigit() else None
 
 
 async def _blocks(request: Request) -> AsyncIterator[list[bytes]]:
@@ -323,17 +352,25 @@ def _range(header: str | None, size: int) -> tuple[int, int]:
     if match is None or match.groups() == ("", ""):
         return 0, size
     first, last = match.groups()
-    if not first:
-        return max(0, size - int(last)), size
-    start = int(first)
-    end = min(int(last) + 1, size) if last else size
-    if start >= size:
-        raise _Unsatisfiable(f"range {header} lies outside the file's {size} bytes")
+    start = _number(first) if first else max(0, size - _number(last))
+    end = min(_number(last) + 1, size) if first and last else size
+    if start >= size and (first or not _number(last)):
+        raise _Unsatisfiable(f"the range lies outside the file's {size} bytes", size)
     return (start, end) if end > start else (0, size)
+
+
+def _number(digits: str) -> int:
+    """Their number, or the largest size there is: no file has more bytes."""
+    digits = digits.lstrip("0")
+    return int(digits or "0") if len(digits) < len(str(sys.maxsize)) else sys.maxsize
 
 
 class _Unsatisfiable(InvalidParameterValue):
     status = 416
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
 
 
 def _media_type(path: str) -> str:
@@ -349,12 +386,8 @@ def _disposition(name: str) -> str:
     return f"attachment; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def _query(request: Request, *names: str) -> str:
-    for name in names:
-        value = request.query_params.get(name)
-        if value:
-            return value
-    raise InvalidParameterValue(f"Missing value for required parameter '{names[0]}'.")
+def _run_id(wanted: _OfRun) -> str:
+    return required(wanted.run_id or wanted.run_uuid, "run_id")
 
 
 __all__ = ["Files"]
