@@ -147,47 +147,43 @@ def odd_request(source: random.Random) -> tuple[str, str, bytes, bytes]:
     return endpoint.method, path, b"", body
 
 
-PROXY = "/api/2.0/mlflow-artifacts/artifacts/"
-FILE_ROUTES = {
-    "/get-artifact": ["run_id", "run_uuid", "path"],
-    "/model-versions/get-artifact": ["name", "version", "path"],
-    "/ajax-api/2.0/mlflow/logged-models/{}/artifacts/files": ["artifact_file_path"],
-    "/ajax-api/2.0/mlflow/upload-artifact": ["run_id", "path"],
-    PROXY + "{}": ["path"],
-}
+PROXY = "/api/2.0/mlflow-artifacts/artifacts"
+FILE_ROUTES = [
+    ("GET", "/get-artifact?run_id={run_id}&path={path}"),
+    ("GET", "/model-versions/get-artifact?name={name}&version={version}&path={path}"),
+    ("GET", "/ajax-api/2.0/mlflow/logged-models/{model_id}/artifacts/files?artifact_file_path={path}"),
+    ("POST", "/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run_id}&path={path}"),
+    ("GET", PROXY + "/0/{run_id}/artifacts/{path}"),
+    ("PUT", PROXY + "/{path}"),
+    ("DELETE", PROXY + "/{path}"),
+]
 LONG = "9" * 5000
 RANGES = ["", "bytes=0-1", "bytes=-0", "bytes=-1", "bytes=-", f"bytes={LONG}-", f"bytes=-{LONG}", f"bytes=0-{LONG}",
           "bytes=5-2", "bytes=\u00b2-", "lines=1-2", "bytes=0-1,3-4", "\0"]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def with_a_file(tmp_path_factory: pytest.TempPathFactory):
-    """Calls to a server, and names by which a file of a run can be had."""
-    directory = tmp_path_factory.mktemp("files")
-    with served(f"sqlite:///{directory / 'mlgate.db'}?synchronous=normal", directory / "artifacts") as calls:
-        create = json.dumps({"experiment_id": "0"}).encode()
-        answer = json.loads(calls.answer("POST", "/api/2.0/mlflow/runs/create", b"", create)[2])
-        run_id = answer["run"]["info"]["run_id"]
-        assert calls.answer("PUT", f"{PROXY}0/{run_id}/artifacts/file", b"", b"0123456789")[0] == 200
-        yield calls, [run_id, "file", f"0/{run_id}/artifacts/file"]
+@pytest.fixture
+def run_with_a_file(direct: DirectCalls) -> str:
+    create = json.dumps({"experiment_id": "0"}).encode()
+    answer = json.loads(direct.answer("POST", "/api/2.0/mlflow/runs/create", b"", create)[2])
+    run_id = str(answer["run"]["info"]["run_id"])
+    assert direct.answer("PUT", f"{PROXY}/0/{run_id}/artifacts/file", b"", b"0123456789")[0] == 200
+    return run_id
 
 
-@settings(max_examples=300, suppress_health_check=_SHARED, deadline=None)
-@given(data=st.data())
-def test_malformed_requests_for_files_are_the_callers_fault(with_a_file, data):
-    calls, names = with_a_file
-    some = st.sampled_from([*names, LONG]) | texts
-    route = data.draw(st.sampled_from(list(FILE_ROUTES)))
-    path = route.format(quote(data.draw(some), safe="/"))
-    query = urlencode({field: data.draw(some) for field in FILE_ROUTES[route] if data.draw(st.booleans())})
-    method = data.draw(st.sampled_from(["GET", "POST" if "upload" in route else "PUT", "DELETE"]))
-    wanted = data.draw(st.sampled_from(RANGES)).encode("latin-1")
-    status, headers, body = calls.answer(method, path, query.encode(), b"x", (b"range", wanted))
-    assert status < 500, body
-    if status == 416:
-        assert headers[b"content-range"] == b"bytes */10"
-    if status not in (404, 405) and status >= 400:
-        assert json.loads(body)["error_code"]
+@pytest.mark.parametrize(("method", "route"), FILE_ROUTES)
+def test_malformed_requests_for_files_are_the_callers_fault(direct, run_with_a_file, method, route):
+    usual = {"run_id": run_with_a_file, "path": "file", "name": "m", "version": "1", "model_id": "m-1"}
+    odd = [text for text in ODD if isinstance(text, str)] + [LONG]
+    named = [name for name in usual if f"{{{name}}}" in route]
+    asked = [({**usual, name: text}, "bytes=0-1") for name in named for text in odd]
+    asked += [(usual, wanted) for wanted in RANGES if method == "GET"]
+    for fields, wanted in asked:
+        path, _, query = route.format(**{name: quote(text, safe="/") for name, text in fields.items()}).partition("?")
+        status, headers, body = direct.answer(method, path, query.encode(), b"x", (b"range", wanted.encode("latin-1")))
+        assert status < 500, (path, query, wanted, body)
+        assert status != 416 or headers[b"content-range"] == b"bytes */10"
+        assert status < 400 or status == 404 or json.loads(body)["error_code"]
 
 
 @pytest.mark.database
