@@ -13,6 +13,7 @@ import pytest
 from mlgate_tracking.contract import Store
 from mlgate_tracking.entities import Fence, LoggedModel, LoggedModelStatus, Metric, Param, Run, Tag
 from mlgate_tracking.errors import BadRequest, InvalidParameterValue, PermissionDenied, ResourceDoesNotExist
+from mlgate_tracking.store.search.parser import MAX_COMPARISONS, MAX_DATASETS, MAX_EXPERIMENTS, MAX_ORDERINGS
 from mlgate_tracking.testing.stores import fresh, values
 
 
@@ -205,6 +206,20 @@ class LoggedModelConformance:
             store.search_logged_models([])
         with pytest.raises(InvalidParameterValue, match="dataset_name"):
             store.search_logged_models([experiment_id], datasets=[{"dataset_digest": "1"}])
+
+    def test_as_many_experiments_datasets_and_orders_as_allowed(self, store: Store, model: LoggedModel) -> None:
+        most: dict[str, Any] = {
+            "experiment_ids": [model.experiment_id, *map(str, range(10**9, 10**9 + MAX_EXPERIMENTS - 1))],
+            "datasets": [{"dataset_name": "d", "dataset_digest": str(number)} for number in range(MAX_DATASETS)],
+            "order_by": [{"field_name": f"metrics.m{number}"} for number in range(MAX_ORDERINGS)],
+        }
+        comparisons = " AND ".join(["metrics.a > 1"] * MAX_COMPARISONS)
+        assert store.search_logged_models(**{**most, "datasets": []}).items == (model,)
+        assert store.search_logged_models(**most, filter_string=comparisons).items == ()
+        one_more = {**{field: given[0] for field, given in most.items()}, "experiment_ids": str(10**10)}
+        for field, given in most.items():
+            with pytest.raises(InvalidParameterValue, match=f"{field}: .* at most .* are allowed"):
+                store.search_logged_models(**{**most, field: [*given, one_more[field]]})
 
 
 __all__ = ["LoggedModelConformance"]

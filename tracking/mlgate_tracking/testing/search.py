@@ -28,7 +28,7 @@ from mlgate_tracking.entities import (
     ViewType,
 )
 from mlgate_tracking.errors import InvalidParameterValue
-from mlgate_tracking.store.search.parser import MAX_COMPARISONS, MAX_LISTED
+from mlgate_tracking.store.search.parser import MAX_COMPARISONS, MAX_EXPERIMENTS, MAX_LISTED, MAX_ORDERINGS
 from mlgate_tracking.testing.stores import fresh
 
 CASES = 60
@@ -341,6 +341,28 @@ class SearchConformance:
         one = store.search_runs(experiments, filter_string=comparison).items
         many = store.search_runs(experiments, filter_string=" AND ".join([comparison] * MAX_COMPARISONS)).items
         assert [run.info.run_id for run in many] == [run.info.run_id for run in one]
+
+    @pytest.mark.parametrize("order", ["metrics.m{}", "tags.t{}"])
+    def test_as_many_orders_as_allowed(self, store: Store, order: str) -> None:
+        experiments = zoo_of(store).experiment_ids
+        newest = [run.info.run_id for run in store.search_runs(experiments).items]
+        orders = [order.format(number) for number in range(100, 100 + MAX_ORDERINGS)]
+        found = store.search_runs(experiments, order_by=orders, max_results=3)
+        rest = store.search_runs(experiments, order_by=orders, page_token=found.token)
+        assert [run.info.run_id for run in (*found.items, *rest.items)] == newest
+        with pytest.raises(InvalidParameterValue, match=f"at most {MAX_ORDERINGS} are allowed"):
+            store.search_runs(experiments, order_by=[*orders, "start_time"])
+
+    @pytest.mark.parametrize("comparisons", [0, 12])
+    def test_as_many_experiments_as_allowed(self, store: Store, comparisons: int) -> None:
+        own = zoo_of(store).experiment_ids
+        others = [str(number) for number in range(10**9, 10**9 + MAX_EXPERIMENTS - len(own))]
+        filter_string = " AND ".join(["tags.t = 'a'"] * comparisons)
+        found = store.search_runs([*own, *others], filter_string=filter_string).items
+        expected = store.search_runs(own, filter_string=filter_string).items
+        assert [run.info for run in found] == [run.info for run in expected]
+        with pytest.raises(InvalidParameterValue, match=f"at most {MAX_EXPERIMENTS} are allowed"):
+            store.search_runs([*own, *others, "1" * 12])
 
     def test_as_many_listed_values_as_allowed(self, store: Store) -> None:
         experiments = zoo_of(store).experiment_ids

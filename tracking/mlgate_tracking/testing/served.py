@@ -13,6 +13,7 @@ import pytest
 from mlgate_tracking.contract import ServerStore
 from mlgate_tracking.entities import Fence, Tag, TraceInfo, WebhookEvent
 from mlgate_tracking.errors import InvalidParameterValue, PermissionDenied, ResourceDoesNotExist
+from mlgate_tracking.store.search.parser import MAX_ORDERINGS
 from mlgate_tracking.testing.stores import fresh, values
 
 
@@ -128,6 +129,13 @@ class TraceConformance:
         assert found("end_time < 250") == [1]
         assert found(f"request_id = '{made[0]}'") == [0]
         assert store.search_traces([]).items == ()
+
+    def test_as_many_trace_orders_as_allowed(self, store: ServerStore, experiment_id: str) -> None:
+        made = store.start_trace(trace_of(experiment_id))
+        orders = [f"tags.t{number}" for number in range(MAX_ORDERINGS)]
+        assert store.search_traces([experiment_id], order_by=orders).items == (made,)
+        with pytest.raises(InvalidParameterValue, match=f"at most {MAX_ORDERINGS} are allowed"):
+            store.search_traces([experiment_id], order_by=[*orders, "timestamp"])
 
     def test_pages_of_traces_join_up(self, store: ServerStore, experiment_id: str) -> None:
         made = {store.start_trace(trace_of(experiment_id)).trace_id for _ in range(3)}

@@ -25,6 +25,8 @@ Condition = sa.ColumnElement[bool]
 
 MANY = 5
 """More conditions than these are kept from a server's planner."""
+MAX_BOUND = 200
+"""Longer lists of integers stand in the statement itself: one may come a dozen times; SQLite binds 32,766 values."""
 MYSQL = frozenset({"mysql", "mariadb"})
 _GLOB = str.maketrans({"*": "[*]", "?": "[?]", "[": "[[]", "%": "*", "_": "?"})
 
@@ -164,7 +166,11 @@ def key_id(name: str) -> sa.ScalarSelect[int]:
 
 def among(column: sa.ColumnElement[Any], values: Sequence[object]) -> Condition:
     """`column IN values`, as an equality when there is one value (it can then use an index's order)."""
-    return column == values[0] if len(values) == 1 else column.in_(values)
+    if len(values) == 1:
+        return column == values[0]
+    if len(values) > MAX_BOUND and isinstance(values[0], int):
+        return column.in_(sa.bindparam(None, values, expanding=True, literal_execute=True))
+    return column.in_(values)
 
 
 def unindexed(column: sa.ColumnElement[Any], dialect: str) -> sa.ColumnElement[Any]:
@@ -239,11 +245,6 @@ def _id_condition(column: Expression, comparison: Comparison, dialect: str) -> C
     return text_condition(text_column, comparison.operator, comparison.value, dialect)
 
 
-def integer_id(text: str) -> int | None:
-    """The id that the wire writes as this text; None when it can be nobody's."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-
-
 def after(terms: Sequence[Term], last: SortKey) -> Condition:
     """Rows that come after the one with sort key `last`.
 
@@ -313,7 +314,6 @@ __all__ = [
     "attribute",
     "column_condition",
     "exists",
-    "integer_id",
     "joined",
     "key_id",
     "number_condition",

@@ -15,14 +15,19 @@ from mlgate_tracking.store.search.compile import (
     Keyed,
     Subject,
     Term,
+    among,
     attribute,
-    integer_id,
     key_id,
     number_condition,
     term,
 )
 from mlgate_tracking.store.search.grammar import LOGGED_MODELS
-from mlgate_tracking.store.search.parser import parse_filter, parse_logged_model_order_by
+from mlgate_tracking.store.search.parser import (
+    check_datasets,
+    parse_experiment_ids,
+    parse_filter,
+    parse_logged_model_order_by,
+)
 from mlgate_tracking.store.search.query import Rows, fetch_page, with_tail
 from mlgate_tracking.store.search.syntax import Comparison, Kind, Operator, Ordering
 from mlgate_tracking.store.tables import (
@@ -76,7 +81,8 @@ def search_logged_models(
     if not experiment_ids:
         msg = "experiment_ids: name at least one experiment to search for logged models"
         raise InvalidParameterValue(msg)
-    experiments = sorted({number for text in experiment_ids if (number := integer_id(text)) is not None})
+    experiments = parse_experiment_ids(experiment_ids)
+    check_datasets(datasets)
     comparisons = parse_filter(LOGGED_MODELS, filter_string)
     given = parse_logged_model_order_by(order_by)
     orderings = with_tail(given, _TAIL)
@@ -84,7 +90,7 @@ def search_logged_models(
     on_dataset = [_on_dataset(dataset) for dataset in datasets]
     conditions: list[Condition] = [
         logged_models.c.deleted_time.is_(None),
-        logged_models.c.experiment_id.in_(experiments),
+        among(logged_models.c.experiment_id, experiments),
     ]
     conditions += [_condition(each, on_dataset, dialect) for each in comparisons]
     if on_dataset and not any(each.field.kind is Kind.METRIC for each in comparisons):

@@ -23,6 +23,12 @@ MAX_COMPARISONS = 50
 """Each is a subquery for the engine to plan; no person writes that many."""
 MAX_LISTED = 30_000
 """Texts in the IN lists of one filter: what every engine binds in one statement."""
+MAX_EXPERIMENTS = 30_000
+"""Experiments of one search: each comparison repeats them, in a statement that every engine has to read whole."""
+MAX_ORDERINGS = 20
+"""Each is a join, and the engines join 61 tables (MySQL) or 64 (SQLite) at most."""
+MAX_DATASETS = 50
+"""Datasets of one search, which every comparison with a metric repeats."""
 MAX_PATTERN = 1_000
 """Characters of a LIKE, ILIKE or RLIKE pattern."""
 _INT64 = 2**63
@@ -30,6 +36,17 @@ _SYMBOLS = frozenset({"=", "!=", "<", "<=", ">", ">="})
 _WORDS = frozenset({"LIKE", "ILIKE", "RLIKE", "IN"})
 _NUMBER = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _HINTS = {"==": "write = for equality", "<>": "write !=", "BETWEEN": "write x >= a AND x <= b"}
+
+
+def parse_experiment_ids(texts: Sequence[str]) -> tuple[int, ...]:
+    """The experiments to search, each once and in order; texts that can be nobody's id name none.
+
+    Raises:
+        InvalidParameterValue: they are too many.
+    """
+    found = {int(text) for text in texts if text.isascii() and text.isdigit() and len(text) < 19}
+    _check_count(len(found), MAX_EXPERIMENTS, "experiment_ids", "experiments")
+    return tuple(sorted(found))
 
 
 def parse_filter(grammar: Grammar, text: str | None) -> Filter:
@@ -45,8 +62,9 @@ def parse_order_by(grammar: Grammar, clauses: Sequence[str]) -> tuple[Ordering, 
     """Parse order-by clauses, one identifier each.
 
     Raises:
-        InvalidParameterValue: a clause is not one of this grammar, or a field comes twice.
+        InvalidParameterValue: a clause is not one of this grammar, a field comes twice, or they are too many.
     """
+    _check_count(len(clauses), MAX_ORDERINGS, "order_by", "fields")
     return _distinct(tuple(_Parser(grammar, clause, "order_by").ordering() for clause in clauses))
 
 
@@ -55,6 +73,7 @@ def parse_logged_model_order_by(clauses: Sequence[Mapping[str, object]]) -> tupl
 
     Their keys: `field_name`, `ascending` (true), and for a metric `dataset_name` and `dataset_digest`.
     """
+    _check_count(len(clauses), MAX_ORDERINGS, "order_by", "fields")
     orderings = []
     for clause in clauses:
         name, ascending = clause.get("field_name"), clause.get("ascending", True)
@@ -74,6 +93,17 @@ def parse_logged_model_order_by(clauses: Sequence[Mapping[str, object]]) -> tupl
             raise InvalidParameterValue(msg)
         orderings.append(Ordering(field, ascending, _text(dataset_name, name), _text(digest, name)))
     return _distinct(tuple(orderings))
+
+
+def check_datasets(datasets: Sequence[object]) -> None:
+    """Refuse more datasets than one search of logged models takes."""
+    _check_count(len(datasets), MAX_DATASETS, "datasets", "entries")
+
+
+def _check_count(count: int, most: int, what: str, noun: str) -> None:
+    if count > most:
+        msg = f"{what}: {count} {noun}; at most {most} are allowed"
+        raise InvalidParameterValue(msg)
 
 
 def _text(value: object, name: str) -> str | None:
@@ -242,9 +272,7 @@ class _Parser:
                 break
             values.append(self._quoted_value(field, rule))
         self._listed += len(values)
-        if self._listed > MAX_LISTED:
-            msg = f"{self._what}: {self._listed} values in its lists; at most {MAX_LISTED} are allowed"
-            raise InvalidParameterValue(msg)
+        _check_count(self._listed, MAX_LISTED, self._what, "values in its lists")
         return tuple(values)
 
     def _quoted_value(self, field: Field, rule: Rule) -> str:
@@ -326,8 +354,13 @@ def _number(text: str) -> int | float | None:
 
 __all__ = [
     "MAX_COMPARISONS",
+    "MAX_DATASETS",
+    "MAX_EXPERIMENTS",
     "MAX_LISTED",
+    "MAX_ORDERINGS",
     "MAX_PATTERN",
+    "check_datasets",
+    "parse_experiment_ids",
     "parse_filter",
     "parse_logged_model_order_by",
     "parse_order_by",

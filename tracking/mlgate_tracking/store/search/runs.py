@@ -35,7 +35,6 @@ from mlgate_tracking.store.search.compile import (
     attribute,
     column_condition,
     exists,
-    integer_id,
     joined,
     key_id,
     number_condition,
@@ -46,7 +45,7 @@ from mlgate_tracking.store.search.compile import (
 )
 from mlgate_tracking.store.search.grammar import RUNS
 from mlgate_tracking.store.search.paging import SortKey
-from mlgate_tracking.store.search.parser import MAX_LISTED, parse_filter, parse_order_by
+from mlgate_tracking.store.search.parser import MAX_LISTED, parse_experiment_ids, parse_filter, parse_order_by
 from mlgate_tracking.store.search.query import Rows, cut, with_tail
 from mlgate_tracking.store.search.syntax import Comparison, Field, Filter, Kind, Operator, Ordering
 from mlgate_tracking.store.tables import (
@@ -123,10 +122,10 @@ def search_runs(
     """One page of `run_pk`s; ids that are no integer name no experiment.
 
     Raises:
-        InvalidParameterValue: filter, order, page size or token is bad.
+        InvalidParameterValue: scope, filter, order, page size or token is bad.
     """
     paging.check_max_results(max_results, MAX_RESULTS)
-    experiments = tuple(sorted({number for text in experiment_ids if (number := integer_id(text)) is not None}))
+    experiments = parse_experiment_ids(experiment_ids)
     given = (connection.dialect.name, experiments, filter_string or "", tuple(order_by), view_type, max_results)
     short = len(experiments) <= KEPT_EXPERIMENTS and len(str(given)) <= KEPT_LENGTH
     search = _kept_search(*given) if short else _Search(*given)

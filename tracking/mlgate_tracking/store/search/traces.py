@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from mlgate_tracking.store.search import paging
-from mlgate_tracking.store.search.compile import Condition, Keyed, Subject, Term, attribute, integer_id, term
+from mlgate_tracking.store.search.compile import Condition, Keyed, Subject, Term, among, attribute, term
 from mlgate_tracking.store.search.compile import column_condition as compare
 from mlgate_tracking.store.search.grammar import TRACES
-from mlgate_tracking.store.search.parser import parse_filter, parse_order_by
+from mlgate_tracking.store.search.parser import parse_experiment_ids, parse_filter, parse_order_by
 from mlgate_tracking.store.search.query import Rows, fetch_page, with_tail
 from mlgate_tracking.store.search.syntax import Comparison, Field, Kind, Ordering
 from mlgate_tracking.store.tables import trace_metadata, trace_tags, traces
@@ -48,10 +48,10 @@ def search_traces(
     """One page of `trace_pk`s.
 
     Raises:
-        InvalidParameterValue: filter, order, page size or token is bad.
+        InvalidParameterValue: scope, filter, order, page size or token is bad.
     """
     paging.check_max_results(max_results, MAX_RESULTS)
-    experiments = sorted({number for text in experiment_ids if (number := integer_id(text)) is not None})
+    experiments = parse_experiment_ids(experiment_ids)
     comparisons = parse_filter(TRACES, filter_string)
     orderings = with_tail(parse_order_by(TRACES, order_by), _TAIL)
     dialect = connection.dialect.name
@@ -59,7 +59,7 @@ def search_traces(
         connection,
         SUBJECT.key,
         traces,
-        [traces.c.experiment_id.in_(experiments), *(_condition(each, dialect) for each in comparisons)],
+        [among(traces.c.experiment_id, experiments), *(_condition(each, dialect) for each in comparisons)],
         [_term(ordering, dialect) for ordering in orderings],
         search=paging.digest("traces", experiments, filter_string or "", [str(each) for each in orderings]),
         max_results=max_results,
