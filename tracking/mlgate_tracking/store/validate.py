@@ -6,10 +6,13 @@ import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from mlgate_tracking.artifacts import is_proxied
+from mlgate_tracking.artifacts.paths import safe_path
 from mlgate_tracking.entities import DatasetInput, Metric, Param, Tag
 from mlgate_tracking.errors import InvalidParameterValue
+from mlgate_tracking.store.model_sources import without_server
 
 MAX_KEY = 250
 MAX_EXPERIMENT_NAME = 500
@@ -36,6 +39,9 @@ MAX_ENTITIES_IN_BATCH = 1000
 _KEY = re.compile(r"[\w/\-. :]+")
 _RUN_ID = re.compile(r"[0-9a-fA-F]{32}")
 _INT64 = range(-(2**63), 2**63)
+_BUCKETS = frozenset({"s3", "gs", "r2", "b2"})
+_CONTAINERS = frozenset({"abfs", "abfss", "wasb", "wasbs"})
+_NO_STORAGE = frozenset({"runs", "models", "http", "https", "ftp"})
 _OWN_TAGS = ("mlgate.", "mlflow.log-model.history")
 
 
@@ -96,14 +102,45 @@ def experiment_name(value: str) -> str:
 
 
 def artifact_location(value: str) -> str:
+    """A path or URI below which runs and models can have their folders.
+
+    Schemes that no storage of ours reads are taken: MLflow's clients may have a library for them.
+    """
+    text(value, MAX_EXPERIMENT_LOCATION, "artifact location")
+    try:
+        problem = _location_problem(value)
+    except (ValueError, InvalidParameterValue) as error:
+        problem = str(error)
+    if problem:
+        raise InvalidParameterValue(f"artifact location {value!r}: {problem}")
+    return value
+
+
+def _location_problem(value: str) -> str:
+    """What keeps it from being one; '' if nothing does."""
     parts = urlsplit(value)
-    if parts.fragment or "#" in value:
-        raise InvalidParameterValue(f"artifact location {value!r}: a fragment ('#...') has no meaning there")
+    scheme = parts.scheme if len(parts.scheme) > 1 else ""  # one letter is a drive
+    if "#" in value:
+        return "a fragment ('#...') has no meaning there"
     if ";" in parts.path.rpartition("/")[2]:
-        raise InvalidParameterValue(f"artifact location {value!r}: parameters (';...') have no meaning there")
-    if parts.scheme == "runs":
-        raise InvalidParameterValue(f"artifact location {value!r}: name a storage, not a run")
-    return text(value, MAX_EXPERIMENT_LOCATION, "artifact location")
+        return "parameters (';...') have no meaning there"
+    if ".." in re.split(r"[/\\]", unquote(value) if scheme == "file" else value):
+        return "a '..' segment leads elsewhere"
+    if not scheme:
+        return ""
+    if "?" in value:
+        return "a query ('?...') has no meaning there"
+    if scheme == "file":
+        foreign = parts.netloc not in ("", "localhost")
+        return f"files of host {parts.netloc!r} cannot be reached" if foreign else ""
+    safe_path(parts.path.lstrip("/"))
+    if scheme in _BUCKETS and not parts.hostname:
+        return f"it names no bucket, as in {scheme}://bucket/folder"
+    if scheme in _CONTAINERS and not (parts.username and parts.hostname):
+        return f"name container and account, as in {scheme}://container@account.blob.core.windows.net/folder"
+    if scheme in _NO_STORAGE and not is_proxied(without_server(value)):
+        return "name a storage; over HTTP that is the artifact proxy of a tracking server"
+    return ""
 
 
 def params(values: Iterable[Param]) -> dict[str, str]:

@@ -104,7 +104,48 @@ class TrackingConformance:
         run = store.create_run(experiment_id)
         assert run.info.artifact_uri == f"s3://bucket/there/{run.info.run_id}/artifacts"
 
-    @pytest.mark.parametrize("location", ["s3://bucket/x#fragment", "s3://bucket/x;p=1", "runs:/abc/model"])
+    @pytest.mark.parametrize(
+        "location",
+        [
+            "/data/artifacts",
+            "C:\\artifacts",
+            "file:///data/my%20artifacts",
+            "mlflow-artifacts:/team",
+            "mlflow-artifacts://host:5000/team",
+            "https://host/api/2.0/mlflow-artifacts/artifacts/team",
+            "wasbs://container@account.blob.core.windows.net/folder",
+            "hdfs://namenode:8020/mlflow",
+            "dbfs:/mlflow",
+            "sftp://user@host/mlflow",
+            "plugin://somewhere/else",
+        ],
+    )
+    def test_a_location_may_be_any_storage_that_a_client_can_read(self, store: Store, location: str) -> None:
+        assert store.get_experiment(store.create_experiment(fresh(), location)).artifact_location == location
+
+    @pytest.mark.parametrize(
+        "location",
+        [
+            "s3://bucket/x#fragment",
+            "s3://bucket/x;p=1",
+            "s3://bucket/x?versionId=1",
+            "s3://",
+            "s3:/bucket/x",
+            "gs:///x",
+            "wasbs://account.blob.core.windows.net/x",
+            "mlflow-artifacts:/../..",
+            "mlflow-artifacts:/%252e%252e/x",
+            "s3://bucket/../other",
+            "/data/../etc",
+            "file:///data/%2e%2e/etc",
+            "file://host/data",
+            "http://169.254.169.254/",
+            "ftp://host/x",
+            "http://[",
+            "runs:/abc/model",
+            "models:/m/1",
+        ],
+    )
     def test_a_location_that_cannot_hold_artifacts_is_refused(self, store: Store, location: str) -> None:
         with pytest.raises(InvalidParameterValue):
             store.create_experiment(fresh(), artifact_location=location)
