@@ -81,7 +81,7 @@ def after_key(page_token: str | None) -> int | None:
     """The key in a page token."""
     if not page_token:
         return None
-    if not page_token.isascii() or not page_token.isdigit():
+    if not (page_token.isascii() and page_token.isdigit() and len(page_token) < 19):
         raise InvalidParameterValue(f"page token {page_token[:40]!r} is not one of this store's")
     return int(page_token)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -206,13 +207,10 @@ def _write_token(row: Iterable[Any]) -> str:
 def _read_token(token: str) -> dict[str, Any]:
     try:
         timestamp, step, value, is_nan = json.loads(base64.urlsafe_b64decode(token.encode()))
-        return {
-            "after_timestamp": int(timestamp),
-            "after_step": int(step),
-            "after_value": float(value),
-            "after_is_nan": int(is_nan),
-        }
-    except (ValueError, TypeError, binascii.Error) as error:
+        whole = {"after_timestamp": int(timestamp), "after_step": int(step), "after_is_nan": int(is_nan)}
+        struct.pack("qqq", *whole.values())  # what no column holds
+        return {**whole, "after_value": float(value)}
+    except (ValueError, TypeError, OverflowError, RecursionError, struct.error, binascii.Error) as error:
         raise InvalidParameterValue(f"page token {token!r} is not one of ours: start again without it") from error
 
 

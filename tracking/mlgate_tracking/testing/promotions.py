@@ -203,6 +203,11 @@ class PromotionConformance:
         assert [one.version for one in (*first.items, *rest.items)] == [3, 2, 1]
         assert rest.token is None
 
+    @pytest.mark.parametrize("token", ["nonsense", "-1", str(2**63), "9" * 5000])
+    def test_a_token_of_another_store_is_refused(self, store: Store, model: str, token: str) -> None:
+        with pytest.raises(InvalidParameterValue, match="page token"):
+            store.search_promotions(model, page_token=token)
+
     def events(self, store: Store, model: str, after: int = 0) -> list[Any]:
         # A webhook of another test may have asked for more kinds of events.
         return [event for event in store.events(model=model, after=after) if event.type.startswith("model_version.")]

@@ -6,6 +6,7 @@ tests: each makes experiments of its own and looks at nothing else.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import threading
@@ -516,9 +517,13 @@ class TrackingConformance:
         assert store.metric_history(run.info.run_id, "nothing").items == ()
         assert store.metric_history(uuid.uuid4().hex, "nothing").items == ()
         with pytest.raises(InvalidParameterValue):
-            store.metric_history(run.info.run_id, "m", page_token="nonsense")  # noqa: S106 - a place in a list
-        with pytest.raises(InvalidParameterValue):
             store.metric_history(run.info.run_id, "m", max_results=0)
+
+    @pytest.mark.parametrize("place", ["", "[" * 5000, "[1, 1, 1.0]", f"[{2**63}, 1, 1.0, 0]", "[Infinity, 1, 1.0, 0]"])
+    def test_a_page_token_of_no_history_is_refused(self, store: Store, run: Run, place: str) -> None:
+        token = base64.urlsafe_b64encode(place.encode()).decode() or "nonsense"
+        with pytest.raises(InvalidParameterValue, match="page token"):
+            store.metric_history(run.info.run_id, "m", page_token=token)
 
     def test_a_sampled_history_keeps_first_and_last(self, store: Store, experiment: Experiment) -> None:
         first, second = (store.create_run(experiment.experiment_id).info.run_id for _ in range(2))
