@@ -191,8 +191,9 @@ def dataset_input_to_wire(dataset_input: DatasetInput) -> Json:
 
 
 def dataset_summary_to_wire(summary: DatasetSummary) -> Json:
-    body: Json = {"experiment_id": summary.experiment_id, "name": summary.name, "digest": summary.digest}
-    return body if summary.context is None else {**body, "context": summary.context}
+    return _present(
+        experiment_id=summary.experiment_id, name=summary.name, digest=summary.digest, context=summary.context
+    )
 
 
 def dataset_input_from_wire(body: Mapping[str, Any]) -> DatasetInput:

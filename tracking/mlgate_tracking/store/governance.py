@@ -11,6 +11,7 @@ from mlgate_tracking.governance import Holder, Target
 from mlgate_tracking.store import registry_rules, validate
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.transaction import Transaction
+from mlgate_tracking.store.values import integer_from
 
 T = TypeVar("T")
 
@@ -81,9 +82,10 @@ def after_key(page_token: str | None) -> int | None:
     """The key in a page token."""
     if not page_token:
         return None
-    if not (page_token.isascii() and page_token.isdigit() and len(page_token) < 19):
+    key = integer_from(page_token)
+    if key is None:
         raise InvalidParameterValue(f"page token {page_token[:40]!r} is not one of this store's")
-    return int(page_token)
+    return key
 
 
 def next_page(items: list[T], max_results: int, key: Callable[[T], int]) -> Page[T]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from mlgate_tracking.entities import Dataset, DatasetInput, DatasetSummary, ModelOutput
 from mlgate_tracking.errors import InvalidParameterValue
 from mlgate_tracking.store import validate
-from mlgate_tracking.store.dialects import in_list
 from mlgate_tracking.store.part import StorePart
 from mlgate_tracking.store.run_rows import RunRow, writable_run
 from mlgate_tracking.store.transaction import Transaction
@@ -50,12 +49,15 @@ class InputStore(StorePart):
     def search_datasets(self, experiment_ids: Sequence[str]) -> Sequence[DatasetSummary]:
         from mlgate_tracking.store.search.runs import CONTEXT_TAG
 
-        part, params = in_list([validate.experiment_id(experiment_id) for experiment_id in experiment_ids])
+        numbers = [validate.experiment_id(experiment_id) for experiment_id in experiment_ids]
+        if not numbers:
+            return []
+        among, params = self.database.dialect.among("d.experiment_id", numbers)
         sql = (
             "SELECT DISTINCT d.experiment_id, d.name, d.digest, t.value FROM datasets d "
             "JOIN dataset_inputs i ON i.dataset_pk = d.dataset_pk LEFT JOIN dataset_input_tags t "
             "ON t.run_pk = i.run_pk AND t.dataset_pk = i.dataset_pk AND t.name = :context "
-            f"WHERE d.experiment_id IN {part} ORDER BY d.experiment_id, d.name, d.digest, t.value LIMIT {MAX_SUMMARIES}"
+            f"WHERE {among} ORDER BY d.experiment_id, d.name, d.digest, t.value LIMIT {MAX_SUMMARIES}"
         )
         rows = self.read(lambda tx: tx.rows(sql, {**params, "context": CONTEXT_TAG}))
         return [DatasetSummary(str(experiment_id), *row) for experiment_id, *row in rows]

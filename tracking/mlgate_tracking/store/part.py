@@ -6,6 +6,7 @@ their arguments, then hand one function of a `Transaction` to `self.read` or `se
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 from mlgate_tracking.entities import Fence
@@ -74,15 +75,21 @@ class StorePart:
 
 def require_current(tx: Transaction, fence: Fence) -> None:
     """Hold the step's run row until the transaction ends, and see that no higher attempt has opened it."""
-    found = tx.row(
-        f"SELECT attempt FROM runs WHERE run_id = :run_id{tx.dialect.for_share}",
-        {"run_id": fence.run_id},
-    )
-    check_attempt(fence, found[0] if found is not None else 0)
+    check_attempt(fence, current_attempts(tx, [fence.run_id]))
 
 
-def check_attempt(fence: Fence, current: int) -> None:
+def current_attempts(tx: Transaction, run_ids: Collection[str]) -> dict[str, int]:
+    """The attempts of steps' runs by run id, which nobody can raise until the transaction ends."""
+    if not run_ids:
+        return {}
+    among, params = tx.dialect.among("run_id", sorted(run_ids))
+    lock = tx.dialect.for_share  # in one order everywhere, so that two who hold several do not deadlock
+    return dict(tx.rows(f"SELECT run_id, attempt FROM runs WHERE {among} ORDER BY run_id{lock}", params))
+
+
+def check_attempt(fence: Fence, attempts: Mapping[str, int]) -> None:
     """Raise `StaleAttempt` unless the fence's attempt is the current one."""
+    current = attempts.get(fence.run_id, 0)
     if current != fence.attempt:
         raise StaleAttempt(
             f"attempt {fence.attempt} of run {fence.run_id!r} is not the current one, attempt {current} is: "
@@ -93,4 +100,4 @@ def check_attempt(fence: Fence, current: int) -> None:
         )
 
 
-__all__ = ["StorePart", "check_attempt", "require_current"]
+__all__ = ["StorePart", "check_attempt", "current_attempts", "require_current"]

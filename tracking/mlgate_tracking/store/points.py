@@ -17,7 +17,7 @@ from mlgate_tracking.store.dialects import Trouble, driver_error
 from mlgate_tracking.store.keys import KeyTable
 from mlgate_tracking.store.lineup import Lineup, Request
 from mlgate_tracking.store.metrics import write_metrics
-from mlgate_tracking.store.part import check_attempt
+from mlgate_tracking.store.part import check_attempt, current_attempts
 from mlgate_tracking.store.run_rows import RunRow, check_writable, find_runs
 from mlgate_tracking.store.transaction import Transaction
 
@@ -104,14 +104,14 @@ class PointWriter:
             self._write(tx, group)
 
     def _write(self, tx: Transaction, group: Sequence[_Write]) -> None:
-        attempts = _attempts(tx, {request.fence.run_id for request in group if request.fence is not None})
+        attempts = current_attempts(tx, {request.fence.run_id for request in group if request.fence is not None})
         rows = find_runs(tx, {request.run_id for request in group})
         accepted: list[tuple[RunRow, Sequence[Metric]]] = []
         for request in group:
             request.error = None  # of a transaction that is run again
             try:
                 if request.fence is not None:
-                    check_attempt(request.fence, attempts.get(request.fence.run_id, 0))
+                    check_attempt(request.fence, attempts)
                 row = check_writable(rows.get(request.run_id), request.run_id, request.fence)
             except TrackingError as error:
                 request.error = error
@@ -119,15 +119,6 @@ class PointWriter:
                 accepted.append((row, request.points))
         accepted.sort(key=lambda each: each[0].run_pk)  # in one order everywhere, for the same reason as below
         write_metrics(tx, self._keys, accepted)
-
-
-def _attempts(tx: Transaction, run_ids: set[str]) -> dict[str, int]:
-    """The current attempts of steps' runs, which nobody can raise until the transaction ends."""
-    if not run_ids:
-        return {}
-    among, params = tx.dialect.among("run_id", sorted(run_ids))
-    lock = tx.dialect.for_share  # in one order everywhere, so that two who hold several do not deadlock
-    return dict(tx.rows(f"SELECT run_id, attempt FROM runs WHERE {among} ORDER BY run_id{lock}", params))
 
 
 __all__ = ["LARGEST_GROUP", "SMALL", "TURN", "PointWriter"]

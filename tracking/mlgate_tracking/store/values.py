@@ -27,6 +27,11 @@ def double_from(value: float, is_nan: int) -> float:
     return math.nan if is_nan else value
 
 
+def integer_from(text: str) -> int | None:
+    """The integer of at most 18 digits that a text is; None for any other text."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
 def now() -> int:
     """Milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
@@ -37,4 +42,4 @@ def new_id() -> str:
     return os.urandom(16).hex()
 
 
-__all__ = ["LARGEST_DOUBLE", "double_columns", "double_from", "new_id", "now", "text_hash"]
+__all__ = ["LARGEST_DOUBLE", "double_columns", "double_from", "integer_from", "new_id", "now", "text_hash"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlgate_tracking.artifacts import ArtifactRepository, is_proxied, repository_for, subrepository
+from mlgate_tracking.artifacts.transfer import walk
 from mlgate_tracking.entities import ModelVersion
 from mlgate_tracking.errors import InvalidParameterValue, ResourceDoesNotExist
 from mlgate_tracking.store.mlflow_import.records import ImportReport, Source
@@ -75,7 +75,7 @@ class Files:
         if readable is None or self._plan.destination is None:
             return 0
         there = repository_for(readable, destination=self._plan.source_destination)
-        wanted = dict(_sizes(there))
+        wanted = _sizes(there)
         self._report.found.artifact_files += len(wanted)
         if is_proxied(readable):
             self._proxied += 1
@@ -87,7 +87,7 @@ class Files:
     def _copy(
         self, what: str, there: ArtifactRepository, wanted: dict[str, int | None], here: ArtifactRepository
     ) -> None:
-        found = dict(_sizes(here))
+        found = _sizes(here)
         missing = [path for path in wanted if path not in found]
         for path in missing:
             try:
@@ -99,7 +99,7 @@ class Files:
             here.upload(path, chunks)
             self._report.written.artifact_files += 1
         if missing:
-            found = dict(_sizes(here))
+            found = _sizes(here)
         self.here += sum(path in found for path in wanted)
         self._report.missing += [
             f"{what}: file {path!r} has {size} bytes there and {found[path]} here"
@@ -130,18 +130,8 @@ class Files:
             )
 
 
-def _sizes(repository: ArtifactRepository, folder: str = "") -> Iterator[tuple[str, int | None]]:
-    token = None
-    while True:
-        page = repository.list(folder, page_token=token)
-        for entry in page.items:
-            if entry.is_dir:
-                yield from _sizes(repository, entry.path)
-            else:
-                yield entry.path, entry.size
-        token = page.token
-        if token is None:
-            return
+def _sizes(repository: ArtifactRepository) -> dict[str, int | None]:
+    return {entry.path: entry.size for entry in walk(repository)}
 
 
 __all__ = ["ArtifactPlan", "Files"]

@@ -256,11 +256,11 @@ class Target:
             pks = list(_present(tx, "runs", "run_id", run_ids, "run_pk"))
             if not pks:
                 return
-            chosen = f"run_pk IN ({', '.join(map(str, pks))})"
-            counts.params += _count(tx, f"params WHERE {chosen}")
-            counts.tags += _count(tx, f"tags WHERE {chosen}")
-            counts.metric_points += _count(tx, f"metrics WHERE {chosen}")
-            counts.dataset_inputs += _count(tx, f"dataset_inputs WHERE {chosen}")
+            chosen, params = tx.dialect.among("run_pk", pks)
+            counts.params += _count(tx, f"params WHERE {chosen}", **params)
+            counts.tags += _count(tx, f"tags WHERE {chosen}", **params)
+            counts.metric_points += _count(tx, f"metrics WHERE {chosen}", **params)
+            counts.dataset_inputs += _count(tx, f"dataset_inputs WHERE {chosen}", **params)
 
         self._store.read(work)
 

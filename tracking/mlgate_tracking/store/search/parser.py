@@ -18,6 +18,7 @@ from mlgate_tracking.errors import InvalidParameterValue
 from mlgate_tracking.store.search.grammar import LOGGED_MODELS, Grammar, Rule
 from mlgate_tracking.store.search.lexer import Lexeme, Token, error, tokenize
 from mlgate_tracking.store.search.syntax import Comparison, Field, Filter, Kind, Operator, Ordering, Value
+from mlgate_tracking.store.values import integer_from
 
 MAX_COMPARISONS = 50
 """Each is a subquery for the engine to plan; no person writes that many."""
@@ -44,7 +45,7 @@ def parse_experiment_ids(texts: Sequence[str]) -> tuple[int, ...]:
     Raises:
         InvalidParameterValue: they are too many.
     """
-    found = {int(text) for text in texts if text.isascii() and text.isdigit() and len(text) < 19}
+    found = {number for text in texts if (number := integer_from(text)) is not None}
     _check_count(len(found), MAX_EXPERIMENTS, "experiment_ids", "experiments")
     return tuple(sorted(found))
 
